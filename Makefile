@@ -1,0 +1,53 @@
+# The front door: `make` lists what there is. Whatever needs Python packages sets them up first.
+VENV ?= .venv
+CYCLES ?= 3
+PROFILE ?=
+BIN := $(abspath $(VENV))/bin
+# The stages' commands in dvc.yaml begin with a plain `python`.
+export PATH := $(BIN):$(PATH)
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro raft test lint format doctor bench-sample bench-verify figures clean distclean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: system packages, virtual environment, Python packages
+	@toolbox/setup.sh
+
+repro: setup ## Run the pipeline; only what changed runs again (PROFILE=smoke: as an experiment with that profile)
+	$(BIN)/python -m stages.settings
+	$(BIN)/dvc $(if $(PROFILE),exp run -S profile=$(PROFILE),repro)
+
+raft: setup ## Run RAFT up to cycle CYCLES=3 and its benchmark, extending params.yaml where it has fewer
+	$(BIN)/python -m stages.cycles --cycles $(CYCLES)
+
+test: setup ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: setup ## Check style and formatting of Python and shell code
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/shellcheck toolbox/*.sh .ci/run
+
+format: setup ## Format the Python code and mend what ruff can mend
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+doctor: setup ## Tell what this machine has and what it lacks
+	$(BIN)/python -m stages.doctor
+
+bench-sample: setup ## Measure sampling: tokens per second beside plain generate
+	$(BIN)/python -m benchmarks.sampling
+
+bench-verify: setup ## Measure verifying: programs per second beside one process per sample
+	$(BIN)/python -m benchmarks.verifying
+
+figures: setup ## Draw the README's figures from the metrics
+	$(BIN)/python -m benchmarks.figures
+
+clean: ## Remove what DVC can bring back from its cache, and tool caches
+	git clean -fdXq data models metrics stages tests benchmarks
+	rm -rf build dvc_plots *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+distclean: clean ## Remove the virtual environment as well
+	rm -rf $(VENV)

@@ -1,0 +1,80 @@
+"""Held-out pass@k of one checkpoint, from samples that are there or are drawn first.
+
+python -m stages.benchmark --samples data/benchmark/sft.jsonl --tasks data/mix/benchmark.jsonl --out metrics/benchmark/sft.json
+python -m stages.benchmark --model models/sft --tasks data/mix/benchmark.jsonl --out sft.json
+"""
+
+import csv
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from stages.common import records
+from stages.common.cli import run
+from stages.common.errors import HaloForgeError, InputError
+from stages.common.files import replacing, write_json
+from stages.common.params import Params, argument_parser
+from stages.common.records import Sample, Task
+from stages.common.score import categories, counts, figures
+from stages.common.timing import write_timing
+from stages.settings.benchmark import BenchmarkSettings, ScoreSettings
+from stages.settings.verify import VerifySettings
+from stages.verifiers.pool import verify_to_file
+
+
+def draw_samples(args: Namespace) -> Path:
+    """Sample from `--model` as the graph's own stage does, in a process of its own: judging needs no torch."""
+    out = args.out.with_suffix(".samples.jsonl")
+    command = [sys.executable, "-m", "stages.sample", "--section", "benchmark.sample"]
+    command += ["--model", args.model, "--out", out, "--tasks", *args.tasks]
+    command += ["--params", args.params] if args.params else []
+    if subprocess.run(command, check=False).returncode:
+        raise HaloForgeError(f"sampling from {args.model} failed, see above")
+    return out
+
+
+def write_categories(path: Path, tasks: dict[str, Task], tally: dict[str, tuple[int, int]], score: ScoreSettings) -> None:
+    """CSV: one row per category, with its number of tasks and its figures."""
+    rows = [
+        {"field": field, "value": value, "tasks": len(ids), **figures([tally[i] for i in ids], score)}
+        for (field, value), ids in categories(tasks).items()
+    ]
+    header = ["field", "value", "tasks", *figures([(max(score.k), 0)], score)]
+    with replacing(path) as file:
+        writer = csv.DictWriter(file, header, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    """Judge the samples, write the figures."""
+    parser = argument_parser(__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", type=Path, help="checkpoint to sample from")
+    source.add_argument("--samples", type=Path, help="samples drawn before")
+    parser.add_argument("--tasks", type=Path, nargs="+", required=True, help="task files")
+    parser.add_argument("--out", type=Path, required=True, help="file for the figures (JSON, flat)")
+    parser.add_argument("--verdicts", type=Path, help="file for the verdicts (default: beside --out)")
+    parser.add_argument("--categories", type=Path, help="CSV file for the figures by category")
+    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    args = parser.parse_args()
+    params = Params(args.params)
+    settings = params.section(BenchmarkSettings, "benchmark")
+    tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
+    samples = args.samples or draw_samples(args)
+    verdicts = args.verdicts or args.out.with_suffix(".verdicts.jsonl")
+    timing = verify_to_file(tasks, samples, verdicts, params.section(VerifySettings, "verify"))
+    tally = counts(records.read(records.Verdict, verdicts))
+    if missing := [task_id for task_id in tasks if task_id not in tally]:
+        raise InputError(f"{samples}: no sample of task '{missing[0]}' (and {len(missing) - 1} more)")
+    temperature = next(records.read(Sample, samples)).temperature
+    drawn = {"tasks": len(tasks), "n": min(n for n, _ in tally.values()), "temperature": temperature}
+    if args.categories:
+        write_categories(args.categories, tasks, tally, settings.score)
+    write_json(args.out, {**figures(list(tally.values()), settings.score), **drawn})
+    write_timing(args.timing, timing)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,29 @@
+"""The frame around every stage's `main`: known errors become one line on stderr and a non-zero exit."""
+
+import errno
+import signal
+import sys
+from collections.abc import Callable
+
+from stages.common.errors import HaloForgeError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`; exit with 1 on a known error, with 130 on Ctrl-C and with 143 on SIGTERM.
+
+    SIGTERM is raised as SystemExit, so that `with` blocks remove their temporary files and end their sandboxes.
+    A full disk is the user's to mend, so it is told in one line as well; any other exception is a bug and keeps
+    its traceback.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        main()
+    except HaloForgeError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: {error.filename or 'output'}: no space left on the device; free some and run again")

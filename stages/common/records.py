@@ -1,0 +1,222 @@
+"""The records that stages exchange, as JSON Lines: task, sample, verdict.
+
+Reading is strict where a wrong value would change a reward (a missing, mistyped or duplicate field names file, line
+and field) and lenient where it would not: unknown fields are ignored. All readers stream; what they keep in memory
+grows with the number of tasks, never with the number of samples.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from stages.common.errors import InputError
+from stages.common.files import replacing
+
+MAX_SAMPLES_PER_TASK = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A programming task and how its solutions are judged.
+
+    `verifier` is a registry name or `module:Class`. `tests` is test source ("" if none); `cases` are
+    {"stdin", "stdout"} pairs ([] if none). `reference` is a known-good solution where one is published.
+    """
+
+    task_id: str
+    language: str
+    prompt: str
+    verifier: str
+    entry_point: str | None
+    tests: str
+    cases: list
+    reference: str | None = None
+    source: str | None = None
+    meta: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion of a task. `sample` counts from 0 within the task; `tokens` counts generated tokens with the
+    end token; `logprob` is the mean log probability of a generated token under the sampling distribution."""
+
+    task_id: str
+    sample: int
+    completion: str
+    checkpoint: str | None = None
+    cycle: str | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    tokens: int | None = None
+    finish_reason: str | None = None
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier found out about one sample. `reward` is in 0..1 (the ladder is in verifiers/verdicts.py)."""
+
+    task_id: str
+    sample: int
+    reward: float
+    level: str
+    detail: str
+    tests_passed: int
+    tests_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt's accepted answer, as trained on: which task, which sample of which cycle, and its reward.
+
+    `cycle` is "sft" for a demonstration (a reference solution; `sample` is then 0).
+    """
+
+    task_id: str
+    sample: int
+    cycle: str
+    reward: float
+    prompt: str
+    language: str
+    completion: str
+
+
+@cache
+def _schema(kind: type) -> tuple[tuple[str, tuple[type, ...], bool], ...]:
+    """(name, accepted types, required) of every field of a record class."""
+    hints = typing.get_type_hints(kind)
+    schema = []
+    for f in fields(kind):
+        hint = hints[f.name]
+        accepted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if float in accepted:
+            accepted = (*accepted, int)
+        required = f.default is MISSING and f.default_factory is MISSING
+        schema.append((f.name, accepted, required))
+    return tuple(schema)
+
+
+def _names(accepted: tuple[type, ...]) -> str:
+    json_names = {str: "string", int: "integer", float: "number", list: "list", dict: "object", type(None): "null"}
+    return " or ".join(dict.fromkeys(json_names[t] for t in accepted if not (t is int and float in accepted)))
+
+
+def parse(kind: type, value: Any, where: str) -> Any:
+    """Build a record of class `kind` from decoded JSON; `where` (file:line) opens the message of an InputError."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: expected a JSON object, found {type(value).__name__}")
+    arguments = {}
+    for name, accepted, required in _schema(kind):
+        if name not in value:
+            if required:
+                raise InputError(f"{where}: field '{name}' is missing")
+            continue
+        item = value[name]
+        # bool is a subclass of int; a JSON true is no number.
+        if not isinstance(item, accepted) or (isinstance(item, bool) and bool not in accepted):
+            raise InputError(f"{where}: field '{name}': expected {_names(accepted)}, found {json.dumps(item)[:60]}")
+        arguments[name] = item
+    record = kind(**arguments)
+    _check(record, where)
+    return record
+
+
+def _check(record: Any, where: str) -> None:
+    if isinstance(record, Task):
+        if not record.task_id:
+            raise InputError(f"{where}: field 'task_id': expected a name, found an empty string")
+        for number, case in enumerate(record.cases):
+            pair = isinstance(case, dict) and [case.get("stdin"), case.get("stdout")]
+            if not pair or not all(isinstance(text, str) for text in pair):
+                raise InputError(f"{where}: field 'cases': item {number}: expected strings 'stdin' and 'stdout'")
+    elif isinstance(record, Sample | Verdict):
+        if not 0 <= record.sample < MAX_SAMPLES_PER_TASK:
+            raise InputError(f"{where}: field 'sample': expected 0..{MAX_SAMPLES_PER_TASK - 1}, found {record.sample}")
+        if isinstance(record, Verdict) and not 0 <= record.reward <= 1:
+            raise InputError(f"{where}: field 'reward': expected 0..1, found {record.reward}")
+
+
+def read(kind: type, path: Path | str) -> Iterator[Any]:
+    """Stream the records of class `kind` of a JSON Lines file; blank lines are skipped.
+
+    Raises InputError, naming file and line, for a missing file, broken JSON, bytes that are not UTF-8, a wrong or
+    missing field, and a task, sample or verdict that comes twice.
+    """
+    seen: dict[str, int] = {}
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    where = f"{path}:{number}"
+                    record = parse(kind, _decode(line, where), where)
+                    _refuse_duplicate(record, seen, where)
+                    yield record
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: expected a JSON Lines file, found a directory") from None
+
+
+def _decode(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        cut = "" if line.endswith(b"\n") else " (the last line has no end: truncated?)"
+        raise InputError(f"{where}: not JSON: {error.msg} at column {error.colno}{cut}") from None
+    except RecursionError:
+        raise InputError(f"{where}: JSON nested too deeply") from None
+
+
+def _refuse_duplicate(record: Any, seen: dict[str, int], where: str) -> None:
+    """Keep one bit per sample number and task, so that memory does not grow by an object per sample."""
+    if isinstance(record, Example):
+        return
+    number = 0 if isinstance(record, Task) else record.sample
+    bits = seen.get(record.task_id, 0)
+    if bits >> number & 1:
+        which = "" if isinstance(record, Task) else f", sample {number}"
+        raise InputError(f"{where}: duplicate task_id '{record.task_id}'{which}")
+    seen[record.task_id] = bits | 1 << number
+
+
+def read_tasks(*paths: Path | str) -> list[Task]:
+    """All tasks of one or more files, in order. Raises InputError if there is none, or if an id comes twice."""
+    tasks: dict[str, Task] = {}
+    for path in paths:
+        for task in read(Task, path):
+            if task.task_id in tasks:
+                raise InputError(f"{path}: duplicate task_id '{task.task_id}', already in an earlier file")
+            tasks[task.task_id] = task
+    if not tasks:
+        raise InputError(f"{', '.join(map(str, paths))}: no tasks; expected at least one")
+    return list(tasks.values())
+
+
+def encode(record: Any) -> str:
+    """One JSON line without its end. Optional fields that are unset are left out; a lone surrogate, which UTF-8
+    cannot hold, turns the line into ASCII escapes."""
+    required = {name for name, _, needed in _schema(type(record)) if needed}
+    value = {k: v for k, v in asdict(record).items() if k in required or v not in (None, {})}
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(value)
+    return line
+
+
+def write(path: Path | str, records: Iterable[Any]) -> int:
+    """Write records as JSON Lines, whole or not at all; returns how many."""
+    count = 0
+    with replacing(path) as file:
+        for record in records:
+            file.write(encode(record) + "\n")
+            count += 1
+    return count

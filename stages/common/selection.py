@@ -1,0 +1,90 @@
+"""Selecting the samples that a RAFT cycle trains on.
+
+Selection is per task, never a global ranking: the easy tasks would crowd out the hard ones.
+"""
+
+import heapq
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
+
+from stages.common.code import extract_code
+from stages.common.demonstrations import CYCLE
+from stages.common.errors import InputError
+from stages.common.records import Example, Sample, Task, Verdict
+from stages.settings.raft import RaftSettings, ReplaySettings
+
+
+def paired(samples: Iterable[Sample], verdicts: Iterable[Verdict]) -> Iterator[tuple[Sample, Verdict]]:
+    """Each sample with its verdict. Raises InputError where the two files do not name the same ones in order."""
+    for number, (sample, verdict) in enumerate(zip_longest(samples, verdicts), 1):
+        if sample is None or verdict is None:
+            short = "samples" if sample is None else "verdicts"
+            raise InputError(f"record {number}: the {short} end here, the other file goes on; verify again")
+        if (sample.task_id, sample.sample) != (verdict.task_id, verdict.sample):
+            raise InputError(
+                f"record {number}: sample {sample.task_id}/{sample.sample} beside the verdict of "
+                f"{verdict.task_id}/{verdict.sample}; verify again"
+            )
+        yield sample, verdict
+
+
+def select(
+    pairs: Iterable[tuple[Sample, Verdict]], tasks: Mapping[str, Task], settings: RaftSettings, cycle: str
+) -> list[Example]:
+    """The accepted samples in the order of the tasks: reward at or above the threshold, at most `per_task` of a task
+    (best reward first, then lowest number), one for each distinct program. Memory is bounded by tasks x per_task.
+
+    Raises InputError for a sample of an unknown task.
+    """
+    # A heap per task whose smallest item is the worst accepted one: (reward, -number).
+    accepted: dict[str, list[tuple[float, int, str]]] = {task_id: [] for task_id in tasks}
+    for sample, verdict in pairs:
+        if sample.task_id not in tasks:
+            raise InputError(f"sample {sample.task_id}/{sample.sample}: no such task")
+        if verdict.reward < settings.threshold:
+            continue
+        _offer(accepted[sample.task_id], verdict.reward, sample, tasks[sample.task_id], settings)
+    return [
+        _example(tasks[task_id], -negative, cycle, reward, completion)
+        for task_id, heap in accepted.items()
+        for reward, negative, completion in sorted(heap, reverse=True)
+    ]
+
+
+def _offer(heap: list[tuple[float, int, str]], reward: float, sample: Sample, task: Task, settings: RaftSettings) -> None:
+    item = (reward, -sample.sample, sample.completion)
+    if settings.deduplicate:
+        program = _normal(extract_code(sample.completion, task))
+        twin = next((i for i, kept in enumerate(heap) if _normal(extract_code(kept[2], task)) == program), None)
+        if twin is not None:
+            heap[twin] = max(heap[twin], item)
+            heapq.heapify(heap)
+            return
+    if len(heap) < settings.per_task:
+        heapq.heappush(heap, item)
+    else:
+        heapq.heappushpop(heap, item)
+
+
+def _normal(code: str) -> str:
+    """Programs that differ just in trailing white space and blank lines are the same."""
+    return "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
+
+
+def _example(task: Task, number: int, cycle: str, reward: float, completion: str) -> Example:
+    return Example(task.task_id, number, cycle, reward, task.prompt, task.language, completion)
+
+
+def replayed(
+    earlier: Iterable[Example], shown: list[Example], own: list[Example], settings: ReplaySettings, seed: int
+) -> list[Example]:
+    """Examples that join a cycle's `own`: the accepted ones among the `earlier` ones that its parent was trained on,
+    and a draw of the demonstrations `shown`.
+
+    An earlier example that is one of `own` to the letter is left out.
+    """
+    known = {(example.task_id, example.completion) for example in own}
+    accepted = [e for e in earlier if e.cycle != CYCLE and (e.task_id, e.completion) not in known]
+    drawn = random.Random(seed).sample(shown, min(settings.sft, len(shown)))
+    return (accepted if settings.cycles else []) + drawn

@@ -1,0 +1,85 @@
+"""Make the chain of RAFT cycles at least N long in params.yaml, and run the pipeline up to cycle N's benchmark.
+
+python -m stages.cycles --cycles 3
+"""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from stages.common.cli import run
+from stages.common.errors import HaloForgeError, InputError
+from stages.common.files import replacing
+from stages.common.params import DEFAULT_PATH, argument_parser, read_yaml
+
+
+def round_trip() -> YAML:
+    """A YAML reader and writer that keeps comments, quotes and the width of lines."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def extend(document: Any, count: int) -> list[str]:
+    """Add cycles to the decoded params.yaml until there are `count`, each the child of the one before, with no
+    settings of its own; returns the names of the added checkpoints."""
+    cycles, models, added = document["cycles"], document["models"], []
+    for number in range(1, count + 1):
+        if str(number) in cycles:
+            continue
+        entry = CommentedMap(
+            parent=f"cycle-{number - 1}" if number > 1 else "sft", temperature=None, threshold=None, learning_rate=None
+        )
+        entry.fa.set_flow_style()
+        cycles[DoubleQuotedScalarString(number)] = entry
+        added.append(f"cycle-{number}")
+    models.extend(name for name in added if name not in models)
+    return added
+
+
+def targets(document: Any, count: int) -> list[str]:
+    """The stages to run: all (an empty list) if `count` is the whole chain, else the benchmarks up to it."""
+    cycles = list(document["cycles"])
+    if count >= len(cycles):
+        return []
+    wanted = {"base", "sft", *(f"cycle-{number}" for number in cycles[:count])}
+    return [f"benchmark@{name}" for name in document["models"] if name in wanted]
+
+
+def main() -> None:
+    """Extend the chain where needed, then reproduce."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--cycles", type=int, required=True, help="number of cycles, 1 or more")
+    parser.add_argument("--no-run", action="store_true", help="just edit params.yaml")
+    args = parser.parse_args()
+    if args.cycles < 1:
+        raise InputError(f"--cycles: found {args.cycles}, expected 1 or more")
+    path: Path = args.params or DEFAULT_PATH
+    read_yaml(path)  # for its one-line errors
+    yaml = round_trip()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    if not isinstance(document.get("cycles"), dict) or not isinstance(document.get("models"), list):
+        raise InputError(f"{path}: expected a map 'cycles' and a list 'models'")
+    if added := extend(document, args.cycles):
+        with replacing(path) as file:
+            yaml.dump(document, file)
+        print(f"{path}: added {', '.join(added)}")
+    if args.no_run:
+        return
+    command = ["dvc", "repro", *targets(document, args.cycles)]
+    print(" ".join(command), flush=True)
+    if code := subprocess.run(command, check=False).returncode:
+        raise HaloForgeError(f"dvc repro ended with exit code {code}, see above")
+
+
+if __name__ == "__main__":
+    run(main)

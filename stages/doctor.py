@@ -1,0 +1,152 @@
+"""What this machine has and what it lacks, with the way to get it: `python -m stages.doctor [--json]`.
+
+Exits with 1 when something is missing that the tiny profile needs; what only other profiles use is a warning.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Literal
+
+from stages.common.cli import run
+
+GIB = 1024**3
+LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets", "dvc", "pydantic", "pytest")
+ACCELERATOR_LIBRARIES = ("flash-attn", "bitsandbytes")
+
+# Command: the packages that bring it on Debian and on Fedora, and whether the tiny profile needs it.
+COMMANDS = {
+    "g++": ("g++", "gcc-c++", True),
+    "gcc": ("gcc", "gcc", False),
+    "clang": ("clang", "clang", False),
+    "git": ("git", "git", True),
+    "make": ("make", "make", True),
+}
+
+# Importing torch takes seconds and may crash on a bad driver, so it is asked in a process of its own.
+TORCH_PROBE = """
+import torch
+device = "cpu"
+if torch.cuda.is_available():
+    properties = torch.cuda.get_device_properties(0)
+    kind = f"rocm {torch.version.hip} {properties.gcnArchName}" if torch.version.hip else f"cuda {torch.version.cuda}"
+    device = f"{kind}, {properties.name}, {properties.total_memory / 1024**3:.0f} GiB"
+print(f"{torch.__version__} on {device}")
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was looked for; `remedy` is how to get it, empty where nothing needs doing."""
+
+    name: str
+    state: Literal["ok", "missing", "warning"]
+    found: str
+    remedy: str = ""
+
+
+def ask(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def check_python() -> Row:
+    return Row("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def check_torch() -> Row:
+    try:
+        probe = ask(sys.executable, "-c", TORCH_PROBE)
+    except subprocess.TimeoutExpired:
+        return Row("torch", "missing", "import did not end within 120 s", "check the driver of the accelerator")
+    if probe.returncode != 0:
+        return Row("torch", "missing", last_line(probe.stderr), "make setup")
+    return Row("torch", "ok", probe.stdout.strip())
+
+
+def check_library(name: str, needed: bool) -> Row:
+    try:
+        return Row(name, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        if needed:
+            return Row(name, "missing", "not installed", "make setup")
+        return Row(name, "warning", "not installed", "for GPUs: pip install --no-build-isolation -e '.[gpu]'")
+
+
+def check_command(name: str, debian: str, fedora: str, needed: bool) -> Row:
+    path = shutil.which(name)
+    if path is None:
+        remedy = f"apt-get install {debian}, or dnf install {fedora}"
+        return Row(name, "missing" if needed else "warning", "not found", remedy)
+    return Row(name, "ok", ask(path, "--version").stdout.partition("\n")[0])
+
+
+def check_sandbox() -> Row:
+    """Start a real sandbox: a kernel or container may forbid one although bwrap is there. A fault names its remedy."""
+    try:
+        from stages import sandbox
+
+        fault = sandbox.probe()
+    except Exception as error:  # whatever is wrong here is a finding, and the other rows are still wanted
+        fault = f"{type(error).__name__}: {error}"
+    if fault is None:
+        return Row("sandbox", "ok", f"{shutil.which('bwrap')} starts a sandbox")
+    return Row("sandbox", "missing", fault)
+
+
+def check_settings() -> Row:
+    checked = ask(sys.executable, "-m", "stages.settings")
+    if checked.returncode != 0:
+        return Row("params.yaml", "missing", last_line(checked.stderr), "mend params.yaml")
+    return Row("params.yaml", "ok", "valid")
+
+
+def check_machine() -> Iterator[Row]:
+    yield Row("cores", "ok", str(len(os.sched_getaffinity(0))))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    disk = shutil.disk_usage(".").free / GIB
+    yield amount("memory", memory, 4, "the tiny profile wants 4 GiB")
+    yield amount("free disk", disk, 5, "a run of the tiny profile and its cache want 5 GiB")
+
+
+def amount(name: str, gib: float, enough: float, remedy: str) -> Row:
+    found = f"{gib:.1f} GiB"
+    return Row(name, "ok", found) if gib >= enough else Row(name, "warning", found, remedy)
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[-1]
+
+
+def all_rows() -> Iterator[Row]:
+    yield check_python()
+    yield check_torch()
+    yield from (check_library(name, needed=True) for name in LIBRARIES)
+    yield from (check_library(name, needed=False) for name in ACCELERATOR_LIBRARIES)
+    yield check_sandbox()
+    yield from (check_command(name, *packages) for name, packages in COMMANDS.items())
+    yield check_settings()
+    yield from check_machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="print the rows as a JSON list")
+    options = parser.parse_args()
+    rows = list(all_rows())
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        for row in rows:
+            print(f"{row.state:8} {row.name:13} {row.found}" + (f"  ->  {row.remedy}" if row.remedy else ""))
+    if any(row.state == "missing" for row in rows):
+        sys.exit("error: something that the tiny profile needs is missing (marked above)")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,125 @@
+"""Checkpoints in the ordinary Hugging Face layout: loading with checks, saving whole or not at all.
+
+A checkpoint is a directory with either full weights (config.json, *.safetensors) or a PEFT adapter
+(adapter_config.json) on top of another such directory. Pickled weights are refused: loading one runs code.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+# Before transformers is imported: these stages run one after another and write to logs.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from stages.common.errors import InputError
+from stages.common.files import replacing_directory
+from stages.settings.model import ComputeSettings
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+def device() -> torch.device:
+    """The accelerator (ROCm shows itself as cuda) where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def use_threads(count: int) -> None:
+    """Set torch's CPU threads; 0 means all cores. Sums round differently for different counts."""
+    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+
+
+def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
+    """Load a checkpoint's tokenizer, set to pad on the left as generation needs.
+
+    Raises InputError where it is missing or broken, has no chat template, or pads with its end token (a model trained
+    so never learns to stop: huggingface/transformers#48016).
+    """
+    _expect_checkpoint(Path(path))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot load the tokenizer: {_first_line(error)}") from None
+    if tokenizer.chat_template is None:
+        raise InputError(f"{path}: the tokenizer has no chat template; take an instruction-tuned base model")
+    if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
+        raise InputError(f"{path}: the tokenizer must define an end token (eos) and a padding token (pad)")
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise InputError(f"{path}: the tokenizer pads with its end token '{tokenizer.eos_token}'; expected another")
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_model(path: Path | str, compute: ComputeSettings, trainable: bool = False) -> PreTrainedModel:
+    """Load a checkpoint's weights onto the device; an adapter is put on its base model.
+
+    Raises InputError where the directory, its configuration or its weights are missing, truncated or do not fit.
+    """
+    path = Path(path)
+    _expect_checkpoint(path)
+    try:
+        if (path / "adapter_config.json").is_file():
+            model = _load_adapter(path, compute, trainable)
+        else:
+            model = _load_weights(path, compute)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: cannot load the checkpoint: {_first_line(error)}") from None
+    except Exception as error:  # safetensors raises a class of its own, outside the ordinary hierarchy
+        if type(error).__module__.partition(".")[0] not in ("safetensors", "safetensors_rust", "builtins"):
+            raise
+        raise InputError(f"{path}: cannot load the checkpoint: {_first_line(error)}") from None
+    return model.to(device()).train(trainable)
+
+
+def _load_weights(path: Path, compute: ComputeSettings) -> PreTrainedModel:
+    if not any(path.glob("*.safetensors")):
+        raise InputError(f"{path}: no *.safetensors file; pickled weights are not loaded")
+    model, info = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype=getattr(torch, compute.dtype),
+        attn_implementation=compute.attention,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    # transformers fills weights that a file lacks with random numbers and goes on.
+    wrong = [*info.get("missing_keys", ()), *info.get("mismatched_keys", ())]
+    if wrong:
+        raise InputError(f"{path}: {len(wrong)} weights missing or of the wrong shape, the first is {min(map(str, wrong))}")
+    return model
+
+
+def _load_adapter(path: Path, compute: ComputeSettings, trainable: bool) -> Any:
+    from peft import PeftModel  # noqa: PLC0415 - a second's import that full checkpoints do without
+
+    named = json.loads((path / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    base = next((p for p in (Path(named or ""), path.parent / Path(named or "").name) if named and p.is_dir()), None)
+    if base is None:
+        raise InputError(f"{path}: adapter of the base model '{named}', which is not there")
+    return PeftModel.from_pretrained(_load_weights(base, compute), path, is_trainable=trainable)
+
+
+def save(path: Path | str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write a checkpoint (an adapter alone, where the model is one), so that equal weights give equal files."""
+    with replacing_directory(path) as directory:
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        # PEFT's generated card names library versions and has empty headings; a release writes a real one.
+        (directory / "README.md").unlink(missing_ok=True)
+
+
+def _expect_checkpoint(path: Path) -> None:
+    if not path.is_dir():
+        raise InputError(f"{path}: no such checkpoint directory")
+    if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise InputError(f"{path}: not a checkpoint: expected config.json or adapter_config.json")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

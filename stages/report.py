@@ -1,0 +1,118 @@
+"""All metrics -> the tables behind the pictures of `dvc plots`, and a summary in the terminal.
+
+python -m stages.report --metrics metrics --out metrics/report
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from stages.common.cli import run
+from stages.common.errors import InputError
+from stages.common.files import replacing
+from stages.common.params import Params, argument_parser
+
+Row = dict[str, Any]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Decode a metrics file; InputError if it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the stage that writes it") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Rows of a CSV file; none if it is missing (a model without training has no loss)."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def learning_curve(folder: Path, models: list[str]) -> list[Row]:
+    """One row per checkpoint and k: pass@k with its interval."""
+    rows = []
+    for order, model in enumerate(models):
+        figures = read_json(folder / "benchmark" / f"{model}.json")
+        for key in figures:
+            if key.startswith("pass@") and not key.endswith(("_low", "_high")):
+                value = {"value": figures[key], "low": figures[f"{key}_low"], "high": figures[f"{key}_high"]}
+                rows.append({"order": order, "checkpoint": model, "metric": key, **value})
+    return rows
+
+
+def rewards(folder: Path, cycles: list[str]) -> list[Row]:
+    """One row per cycle and reward: its share of the samples."""
+    rows = []
+    for cycle in cycles:
+        figures = read_json(folder / "verify" / f"cycle-{cycle}.json")
+        counts = {key.removeprefix("reward_"): n for key, n in figures.items() if key.startswith("reward_")}
+        total = sum(counts.values())
+        for reward, count in counts.items():
+            share = round(count / total, 6) if total else 0.0
+            rows.append({"cycle": f"cycle {cycle}", "reward": reward, "samples": count, "share": share})
+    return rows
+
+
+def training_loss(folder: Path, models: list[str]) -> list[Row]:
+    """The points of every checkpoint's loss curve."""
+    return [
+        {"checkpoint": model, "step": row["step"], "loss": row["loss"]}
+        for model in models
+        for row in read_csv(folder / "loss" / f"{model}.csv")
+    ]
+
+
+def pass_by_category(folder: Path, models: list[str]) -> list[Row]:
+    """Every checkpoint's figures by category."""
+    return [
+        {"checkpoint": model, **row} for model in models for row in read_csv(folder / "category" / f"{model}.csv")
+    ]
+
+
+def write_table(path: Path, rows: list[Row], header: list[str]) -> None:
+    """Write rows as CSV; `header` names the columns where there are no rows."""
+    with replacing(path) as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else header, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def summary(curve: list[Row]) -> Table:
+    """pass@k with intervals, a line per checkpoint."""
+    metrics = list(dict.fromkeys(row["metric"] for row in curve))
+    table = Table("checkpoint", *metrics, title="held-out pass@k (95 % interval over tasks)")
+    for checkpoint in dict.fromkeys(row["checkpoint"] for row in curve):
+        cells = {row["metric"]: row for row in curve if row["checkpoint"] == checkpoint}
+        texts = (f"{cells[m]['value']:.3f} [{cells[m]['low']:.3f}, {cells[m]['high']:.3f}]" for m in metrics)
+        table.add_row(checkpoint, *texts)
+    return table
+
+
+def main() -> None:
+    """Collect, write, show."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--metrics", type=Path, required=True, help="folder of all metrics")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    args = parser.parse_args()
+    params = Params(args.params)
+    models, cycles = params.raw["models"], list(params.raw["cycles"])
+    curve = learning_curve(args.metrics, models)
+    write_table(args.out / "learning_curve.csv", curve, ["order", "checkpoint", "metric", "value", "low", "high"])
+    write_table(args.out / "rewards.csv", rewards(args.metrics, cycles), ["cycle", "reward", "samples", "share"])
+    loss = training_loss(args.metrics, models)
+    write_table(args.out / "training_loss.csv", loss, ["checkpoint", "step", "loss"])
+    write_table(args.out / "categories.csv", pass_by_category(args.metrics, models), ["checkpoint", "field", "value"])
+    Console().print(summary(curve))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,56 @@
+"""Draw n completions per task from one checkpoint, in shards that a killed run resumes from.
+
+python -m stages.sample --model models/sft --tasks data/mix/train.jsonl --out data/samples/cycle-1.jsonl --cycle 1
+"""
+
+from pathlib import Path
+
+from stages.common.cli import run
+from stages.common.params import Params, argument_parser
+from stages.common.records import Task, read_tasks
+from stages.common.timing import write_timing
+from stages.lm.sampling import Sampler, sample_to_file
+from stages.settings.model import ComputeSettings
+from stages.settings.prompts import PromptSettings
+from stages.settings.raft import CycleSettings
+from stages.settings.sampling import SampleSettings
+
+
+def sampled_tasks(tasks: list[Task], settings: SampleSettings) -> list[Task]:
+    """The tasks to sample: all, or those that no demonstration was trained on."""
+    if settings.tasks == "all":
+        return tasks
+    return [task for task in tasks if task.reference is None]
+
+
+def main() -> None:
+    """Read settings and tasks, sample."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="checkpoint to sample from")
+    parser.add_argument("--tasks", type=Path, nargs="+", required=True, help="task files")
+    parser.add_argument("--out", type=Path, required=True, help="file for the samples")
+    parser.add_argument("--section", default="sample", help="section of the settings (default: sample)")
+    parser.add_argument("--cycle", help="number of the cycle, whose own settings apply")
+    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    args = parser.parse_args()
+    params = Params(args.params)
+    settings = params.section(SampleSettings, args.section)
+    if args.cycle:
+        own = params.top(CycleSettings, f"cycles.{args.cycle}")
+        if own.temperature is not None:
+            settings = settings.model_copy(update={"temperature": own.temperature})
+    sampler = Sampler(
+        checkpoint=args.model,
+        settings=settings,
+        prompts=params.section(PromptSettings, "prompts"),
+        compute=params.section(ComputeSettings, "compute"),
+        seed=params.seed,
+        stream=f"cycle-{args.cycle}" if args.cycle else args.section,
+        cycle=args.cycle,
+    )
+    timing = sample_to_file(sampler, sampled_tasks(read_tasks(*args.tasks), settings), args.out)
+    write_timing(args.timing, timing)
+
+
+if __name__ == "__main__":
+    run(main)

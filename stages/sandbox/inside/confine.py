@@ -1,0 +1,109 @@
+"""Shutting a job in: fresh mounts, no capabilities, no new privileges, a system-call filter, resource limits.
+
+Runs inside the sandbox and imports the standard library alone.
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import signal
+import struct
+
+from seccomp import install, program
+
+# PyDLL keeps the interpreter lock during a call, so a raw clone() in the only thread is as good as fork().
+libc = ctypes.PyDLL(None, use_errno=True)
+FILTER = program(platform.machine())
+
+CLONE_NUMBER = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
+NEW_MOUNT, NEW_IPC, NEW_PID = 0x00020000, 0x08000000, 0x20000000
+NOSUID, NODEV, NOEXEC, READ_ONLY = 2, 4, 8, 1
+SET_DUMPABLE, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 24, 38, 47
+LAST_CAPABILITY = 63
+NOBODY = 65534
+MEGABYTE = 1 << 20
+
+
+def check(result: int, what: str) -> int:
+    """`result` of a C call; OSError where it is negative."""
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+    return result
+
+
+def clone_into_namespaces() -> int:
+    """Like os.fork(), but the child is process 1 of new pid, mount and ipc namespaces. OSError where refused."""
+    if CLONE_NUMBER is None:
+        raise OSError(38, "clone: number unknown on this machine")
+    flags = NEW_MOUNT | NEW_IPC | NEW_PID | signal.SIGCHLD
+    return check(libc.syscall(CLONE_NUMBER, ctypes.c_long(flags), None, None, None, None), "clone")
+
+
+def _mount(kind: str, at: str, flags: int, options: str) -> None:
+    check(libc.mount(kind.encode(), at.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()), f"mount {at}")
+
+
+def fresh_mounts(tmp_mb: int) -> None:
+    """Mount an empty /tmp and /dev/shm (MiB each at most) and the new pid namespace's /proc over the shared ones.
+
+    /proc shows processes only (`subset=pid`): its other files are the machine's. Where it cannot be mounted, as in
+    containers that mask parts of it, an empty read-only /proc takes its place.
+    """
+    _mount("tmpfs", "/tmp", NOSUID | NODEV, f"size={tmp_mb}m,mode=1777")
+    _mount("tmpfs", "/dev/shm", NOSUID | NODEV, f"size={tmp_mb}m,mode=1777")
+    try:
+        _mount("proc", "/proc", NOSUID | NODEV | NOEXEC, "subset=pid")
+    except OSError:
+        _mount("tmpfs", "/proc", NOSUID | NODEV | NOEXEC | READ_ONLY, "size=4k")
+
+
+def drop_privileges(spare_user: bool) -> None:
+    """Give up every capability for good, switch to the user nobody where the namespace has one, filter calls.
+
+    The spare user matters where the whole runs as root: the kernel counts no processes against root, so a limit on
+    them would not hold.
+    """
+    for capability in range(LAST_CAPABILITY + 1):
+        if libc.prctl(CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break  # past the kernel's last capability
+    libc.prctl(CAP_AMBIENT, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
+    if spare_user:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    header = struct.pack("=Ii", 0x20080522, 0)
+    check(libc.capset(header, bytes(24)), "capset")
+    check(libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    check(libc.prctl(SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
+    install(libc, FILTER)
+
+
+def become_untrusted(limits: dict) -> None:
+    """Last step in the process that runs untrusted code: limits on what it and its children may use.
+
+    `limits`: cpu_seconds, memory_mb (address space), processes, file_mb, open_files, stack_mb. CPU time counts from
+    here. The process is the kernel's first choice when memory runs out.
+    """
+    libc.prctl(SET_DUMPABLE, 1, 0, 0, 0)
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass  # no /proc here
+    cpu = limits["cpu_seconds"]
+    for kind, soft, hard in (
+        (resource.RLIMIT_CPU, cpu, cpu + 1),
+        (resource.RLIMIT_AS, limits["memory_mb"] * MEGABYTE, None),
+        (resource.RLIMIT_NPROC, limits["processes"], None),
+        (resource.RLIMIT_FSIZE, limits["file_mb"] * MEGABYTE, None),
+        (resource.RLIMIT_NOFILE, limits["open_files"], None),
+        (resource.RLIMIT_STACK, limits["stack_mb"] * MEGABYTE, None),
+        (resource.RLIMIT_CORE, 0, None),
+    ):
+        _, ceiling = resource.getrlimit(kind)
+        wanted = [soft, soft if hard is None else hard]
+        if ceiling != resource.RLIM_INFINITY:
+            wanted = [min(value, ceiling) for value in wanted]
+        resource.setrlimit(kind, tuple(wanted))

@@ -1,0 +1,234 @@
+"""The supervisor of a job: starts untrusted processes, watches them, and alone reports what they did.
+
+Runs inside the sandbox, as process 1 of the job's own namespaces where those exist, and imports the standard library
+alone. It is undumpable, so the processes that it starts cannot read its memory or descriptors, and its end is the end
+of every process of the job.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from confine import become_untrusted
+
+BLOCK = 1 << 16
+HOST_GONE = select.POLLHUP | select.POLLERR
+CHANNEL = 3  # a new process's descriptors: 0-2 as usual, then its channel to the supervisor
+CONFINED = b"\0"  # its first message
+
+
+class HostGone(Exception):
+    """The other end of the job's socket was closed: nobody waits for the outcome."""
+
+
+class Supervisor:
+    """Starts and watches the untrusted processes of one job; `host` is the descriptor of the job's socket."""
+
+    def __init__(self, host: int) -> None:
+        self.host = host
+
+    def run(
+        self,
+        body: Callable[[int], None],
+        limits: dict,
+        stdin: bytes = b"",
+        capture: bool = True,
+        listen: Callable[[bytes, int], None] | None = None,
+        greeting: bytes = b"",
+    ) -> dict:
+        """Run `body(channel)` in a new process under `limits`, and end all that is left of it.
+
+        `limits`: those of `become_untrusted`, wall_seconds, output_kb (of stdout and of stderr each; more ends the
+        process). `capture` False sends both to /dev/null. `listen(data, channel)` is called with what the process
+        writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. Returns exit, signal (one of them None), limit (None,
+        "cpu", "wall" or "output"), cpu (seconds), stdout and stderr (text; bytes that are no UTF-8 as lone
+        surrogates). Raises OSError where the process could not be shut in.
+        """
+        ours, theirs = _socketpair()
+        outputs = [os.pipe(), os.pipe()] if capture else []
+        source = _readable(stdin)
+        child = os.fork()
+        if child == 0:
+            _begin(body, limits, source, [pipe[1] for pipe in outputs], theirs)
+        for descriptor in (source, theirs, *(pipe[1] for pipe in outputs)):
+            os.close(descriptor)
+        if os.read(ours, 1) != CONFINED:
+            raise OSError("an untrusted process could not be shut in")
+        os.write(ours, greeting)
+        os.set_blocking(ours, False)
+        watch = _Watch(self.host, child, [pipe[0] for pipe in outputs], ours, listen, limits)
+        try:
+            limit = watch.until_end()
+        finally:
+            _kill_rest(child)
+        status, cpu = _reap(child)
+        watch.drain()
+        for descriptor in (ours, *(pipe[0] for pipe in outputs)):
+            os.close(descriptor)
+        if limit is None and watch.overflowed():
+            limit = "output"
+        killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        if limit is None and (cpu >= limits["cpu_seconds"] or killed == signal.SIGXCPU):
+            limit = "cpu"
+        return {
+            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+            "signal": killed,
+            "limit": limit,
+            "cpu": cpu,
+            "stdout": watch.text(0),
+            "stderr": watch.text(1),
+        }
+
+
+def _socketpair() -> tuple[int, int]:
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+def _readable(data: bytes) -> int:
+    """A descriptor that reads `data`; in memory, so that a slow reader cannot block the supervisor."""
+    if not data:
+        return os.open("/dev/null", os.O_RDONLY)
+    descriptor = os.memfd_create("stdin")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _begin(body: Callable[[int], None], limits: dict, source: int, outputs: list[int], channel: int) -> None:
+    """In the new process: descriptors 0-3 alone stay open, then limits, then `body`."""
+    try:
+        null = os.open("/dev/null", os.O_WRONLY)
+        first, second = outputs or (null, null)
+        high = [_move_up(descriptor) for descriptor in (source, first, second, channel)]
+        for number, descriptor in enumerate(high):
+            os.dup2(descriptor, number, inheritable=number != CHANNEL)
+        os.closerange(CHANNEL + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        os.setsid()
+        become_untrusted(limits)
+        os.write(CHANNEL, CONFINED)
+        body(CHANNEL)
+        os._exit(0)
+    except BaseException:
+        os._exit(1)
+
+
+def _move_up(descriptor: int) -> int:
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
+
+
+def _kill_rest(child: int) -> None:
+    """End the process and everything it started: the caller is process 1, so that is everything but itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+        os.kill(-1, signal.SIGKILL)
+
+
+def _reap(child: int) -> tuple[int, float]:
+    """Wait status of `child`, and the CPU seconds of it and of all orphans that came to the caller."""
+    status, used = os.wait4(child, 0)[1:]
+    cpu = used.ru_utime + used.ru_stime
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            used = os.wait4(-1, 0)[2]
+            cpu += used.ru_utime + used.ru_stime
+    return status, cpu
+
+
+class _Watch:
+    """Polls a process's outputs, channel and end, and the host's socket, within a wall-clock limit."""
+
+    def __init__(
+        self,
+        host: int,
+        child: int,
+        outputs: list[int],
+        channel: int,
+        listen: Callable[[bytes, int], None] | None,
+        limits: dict,
+    ) -> None:
+        self.host, self.outputs, self.channel, self.listen = host, outputs, channel, listen
+        self.collected: dict[int, bytearray] = {descriptor: bytearray() for descriptor in outputs}
+        self.cap = limits["output_kb"] * 1024
+        self.deadline = time.monotonic() + limits["wall_seconds"]
+        self.end = os.pidfd_open(child)
+        self.poll = select.poll()
+        for descriptor in (*outputs, channel, self.end):
+            if descriptor != channel or listen:
+                self.poll.register(descriptor, select.POLLIN)
+        self.poll.register(host, 0)
+        for descriptor in outputs:
+            os.set_blocking(descriptor, False)
+
+    def until_end(self) -> str | None:
+        """Wait for the process's end; returns the limit that was passed first, if one was."""
+        try:
+            while True:
+                left = self.deadline - time.monotonic()
+                if left <= 0:
+                    return "wall"
+                for descriptor, event in self.poll.poll(left * 1000):
+                    if descriptor == self.host:
+                        if event & HOST_GONE:
+                            raise HostGone
+                    elif descriptor == self.end:
+                        return None
+                    elif not self._read(descriptor):
+                        return "output"
+        finally:
+            os.close(self.end)
+
+    def _read(self, descriptor: int) -> bool:
+        """Take what is there; False when an output passed its limit."""
+        try:
+            data = os.read(descriptor, BLOCK)
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self.poll.unregister(descriptor)
+        elif descriptor == self.channel:
+            self.listen(data, descriptor)
+        else:
+            kept = self.collected[descriptor]
+            kept += data
+            return len(kept) <= self.cap
+        return True
+
+    def drain(self) -> None:
+        """Take what the ended process left in its pipes and channel."""
+        for descriptor in (*self.outputs, *([self.channel] if self.listen else [])):
+            with contextlib.suppress(KeyError, BlockingIOError, ConnectionResetError):
+                while data := os.read(descriptor, BLOCK):
+                    if descriptor == self.channel:
+                        self.listen(data, descriptor)
+                    elif len(self.collected[descriptor]) <= self.cap:
+                        self.collected[descriptor] += data
+
+    def overflowed(self) -> bool:
+        """Whether an output passed its limit."""
+        return any(len(kept) > self.cap for kept in self.collected.values())
+
+    def text(self, number: int) -> str:
+        """Output `number` (0 is stdout) up to its limit."""
+        if number >= len(self.outputs):
+            return ""
+        data = bytes(self.collected[self.outputs[number]][: self.cap])
+        return data.decode("utf-8", "surrogateescape")
+
+
+def restore_streams() -> None:
+    """Fresh sys.stdin, stdout and stderr on descriptors 0-2, with nothing buffered from another process."""
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115

@@ -1,0 +1,137 @@
+"""The zygote: an interpreter, warm with the common imports, that starts every job as a fresh copy of itself.
+
+Runs inside bubblewrap as process 1 (`python zygote.py CONTROL NESTED SPARE_USER PRELOAD`) and runs no untrusted code
+itself. CONTROL is the descriptor of a socket to the host. After an opening line that says which mode it is in, it
+receives one byte and one descriptor, a socket of the job's own, per job. With NESTED 1 the job becomes process 1 of
+new pid, mount and ipc namespaces, so that nothing of it outlives it and nothing of one job is there for the next.
+With NESTED 0, where such namespaces are refused, the zygote turns into its only job and the host starts another one.
+The end of CONTROL is the end of the zygote, and that of every job.
+
+The job's socket carries a length (4 bytes, big-endian) and JSON both ways: one description, then one report. No
+report means a fault of the sandbox.
+"""
+
+import bisect  # noqa: F401 - this and its like are here for the jobs, whose imports of them then cost nothing
+import collections.abc  # noqa: F401
+import contextlib
+import copy  # noqa: F401
+import dataclasses  # noqa: F401
+import datetime  # noqa: F401
+import decimal  # noqa: F401
+import enum  # noqa: F401
+import fractions  # noqa: F401
+import functools  # noqa: F401
+import gc
+import hashlib  # noqa: F401
+import heapq  # noqa: F401
+import itertools  # noqa: F401
+import json
+import math  # noqa: F401
+import operator  # noqa: F401
+import os
+import random  # noqa: F401
+import re  # noqa: F401
+import site
+import socket
+import statistics  # noqa: F401
+import string  # noqa: F401
+import sys
+import typing  # noqa: F401
+import warnings
+
+import python_program
+import python_tests
+import steps
+from confine import clone_into_namespaces, drop_privileges, fresh_mounts
+from supervise import HostGone, Supervisor
+
+KINDS = {"steps": steps.run, "program": python_program.run, "tests": python_tests.run}
+MOUNT_TEST_MB = 1
+
+
+def main() -> None:
+    """Serve jobs until the host closes the control socket."""
+    number, nested, spare_user, preload = sys.argv[1:5]
+    control = socket.socket(fileno=int(number))
+    site.setquit()  # exit() and quit(), which programs use, are not there without the site module
+    for name in filter(None, preload.split(",")):
+        __import__(name)
+    warnings.simplefilter("ignore")
+    can_nest = nested == "1" and _can_nest()
+    gc.collect()
+    gc.freeze()
+    control.sendall(b"nested\n" if can_nest else b"single\n")
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not message:
+            return
+        if not can_nest:
+            control.close()
+            _job(descriptors[0], spare_user == "1", None)
+        child = clone_into_namespaces()
+        if child == 0:
+            control.close()
+            _job(descriptors[0], spare_user == "1", MOUNT_TEST_MB)
+        os.close(descriptors[0])
+        _reap()
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _can_nest() -> bool:
+    """Whether this kernel lets the sandbox make namespaces and mounts of its own."""
+    try:
+        child = clone_into_namespaces()
+    except OSError:
+        return False
+    if child == 0:
+        try:
+            fresh_mounts(MOUNT_TEST_MB)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _job(descriptor: int, spare_user: bool, nested: int | None) -> None:
+    """Read a job's description, carry it out, report, exit. Never returns."""
+    code = 1
+    try:
+        job = receive(descriptor)
+        if nested:
+            fresh_mounts(job["tmp_mb"])
+        os.chdir("/tmp")
+        drop_privileges(spare_user)
+        report = KINDS[job["kind"]](Supervisor(descriptor), job)
+        send(descriptor, report)
+        code = 0
+    except HostGone:
+        code = 0
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            send(descriptor, {"fault": f"{type(error).__name__}: {error}"[:300]})
+    finally:
+        os._exit(code)
+
+
+def receive(descriptor: int) -> dict:
+    """The job's description."""
+    with os.fdopen(descriptor, "rb", closefd=False) as stream:
+        size = int.from_bytes(stream.read(4), "big")
+        return json.loads(stream.read(size))
+
+
+def send(descriptor: int, value: dict) -> None:
+    """Write a report; the host reads as it comes."""
+    data = json.dumps(value).encode()
+    view = memoryview(len(data).to_bytes(4, "big") + data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Settings of the benchmark."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from stages.common.params import Settings
+from stages.settings.sampling import SampleSettings
+
+
+class ScoreSettings(Settings):
+    """How verdicts become figures."""
+
+    k: list[int] = Field(default=[1, 4, 8], min_length=1, description="The k of pass@k.")
+    resamples: int = Field(2000, ge=100, description="Bootstrap resamples of the tasks, for the 95 % intervals.")
+
+
+class BenchmarkSettings(Settings):
+    """Held-out pass@k."""
+
+    sample: SampleSettings = Field(description="How completions are drawn.")
+    score: ScoreSettings = Field(default=ScoreSettings(), description="How verdicts become figures.")
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if max(self.score.k) > self.sample.n or min(self.score.k) < 1:
+            raise ValueError(f"score.k: every k must lie in 1..sample.n = {self.sample.n}")
+        return self

@@ -1,0 +1,53 @@
+"""Settings of the base model: a hub id at a pinned revision, or a tiny one built here."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.common.params import Settings
+from stages.settings.training import TrainSettings
+
+
+class ComputeSettings(Settings):
+    """How tensors are computed; read by every stage that loads a model."""
+
+    threads: int = Field(0, ge=0, description="CPU threads in training; 0 = all cores. Fixed for bit-equal reruns.")
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Type of weights and activations.")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="Attention implementation.")
+
+
+class TinySettings(Settings):
+    """A decoder of the Qwen2 architecture, pretrained here on the synthetic source's texts."""
+
+    vocabulary: int = Field(768, ge=300, description="Entries of the byte-level BPE vocabulary.")
+    hidden: int = Field(128, ge=8, description="Width of the residual stream.")
+    layers: int = Field(3, ge=1, description="Decoder layers.")
+    heads: int = Field(4, ge=1, description="Attention heads.")
+    kv_heads: int = Field(1, ge=1, description="Key-value heads (grouped-query attention).")
+    intermediate: int = Field(384, ge=8, description="Width of the MLP.")
+    positions: int = Field(512, ge=64, description="Longest context in tokens.")
+    initializer_range: float = Field(0.05, gt=0, description="Standard deviation of initial weights.")
+    texts: list[int] = Field(
+        default=[1500, 1300, 200], description="Pretraining texts of the synthetic source, of one, two and three steps."
+    )
+    train: TrainSettings = Field(description="Pretraining.")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.hidden % self.heads or self.heads % self.kv_heads:
+            raise ValueError("heads must divide hidden, and kv_heads must divide heads")
+        return self
+
+
+class BaseSettings(Settings):
+    """Either `hub` with `revision`, or `tiny`."""
+
+    hub: str | None = Field(None, description="Model id on the Hugging Face hub, or a local model directory.")
+    revision: str | None = Field(None, description="Commit of the hub repository, so that a rerun gets the same files.")
+    tiny: TinySettings | None = Field(None, description="Build a tiny model instead.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.hub is None) == (self.tiny is None):
+            raise ValueError("give either 'hub' or 'tiny'")
+        return self

@@ -1,0 +1,68 @@
+"""Supervised fine-tuning of the base model on the training tasks that have a reference solution.
+
+python -m stages.sft --model models/base --tasks data/mix/train.jsonl --validation data/mix/validation.jsonl \
+    --out models/sft --training data/training/sft.jsonl --metrics metrics/sft.json --curve metrics/loss/sft.csv
+"""
+
+from pathlib import Path
+
+from stages.common import records
+from stages.common.cli import run
+from stages.common.demonstrations import demonstrations
+from stages.common.errors import InputError
+from stages.common.files import write_json
+from stages.common.params import Params, argument_parser
+from stages.common.records import Task
+from stages.common.timing import write_timing
+from stages.lm import load
+from stages.lm.chat import training_row
+from stages.lm.training import finished, train, write_curve
+from stages.settings.model import ComputeSettings
+from stages.settings.prompts import PromptSettings
+from stages.settings.sft import SftSettings
+
+
+def main() -> None:
+    """Read tasks and checkpoint, train, save."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="checkpoint to start from")
+    parser.add_argument("--tasks", type=Path, nargs="+", required=True, help="training tasks")
+    parser.add_argument("--validation", type=Path, help="tasks whose references give the validation loss")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the trained checkpoint")
+    parser.add_argument("--training", type=Path, help="file for the examples trained on")
+    parser.add_argument("--metrics", type=Path, help="file for metrics")
+    parser.add_argument("--curve", type=Path, help="CSV file for the loss curve")
+    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    args = parser.parse_args()
+    params = Params(args.params)
+    settings = params.section(SftSettings, "sft")
+    prompts = params.section(PromptSettings, "prompts")
+    compute = params.section(ComputeSettings, "compute")
+    examples = demonstrations(records.read_tasks(*args.tasks))
+    if not examples:
+        raise InputError(f"{args.tasks[0]}: no task has a 'reference' to train on")
+    held_out = demonstrations(list(records.read(Task, args.validation))) if args.validation else []
+
+    load.use_threads(compute.threads)
+    tokenizer = load.load_tokenizer(args.model)
+    model = load.load_model(args.model, compute, trainable=True)
+    rows, validation = (
+        [training_row(tokenizer, e.prompt, e.language, e.completion, prompts) for e in part]
+        for part in (examples, held_out)
+    )
+    work = args.out.with_name(args.out.name + ".partial")
+    result = train(
+        model, tokenizer, rows, settings.train, seed=params.seed, work=work, label="sft", validation=validation
+    )
+    load.save(args.out, result.model, tokenizer)
+    if args.training:
+        records.write(args.training, examples)
+    if args.metrics:
+        write_json(args.metrics, result.metrics)
+    write_curve(args.curve, result.curve)
+    write_timing(args.timing, result.timing)
+    finished(work)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,75 @@
+"""Procedural Python tasks: a one-line request of one to three steps on a list of ints or a string.
+
+All of it is a pure function of settings and seed. Pretraining texts, demonstrations, prompts, validation and
+benchmark share no program (operations with constants) and so no prompt; half of the benchmark's tasks of two and
+three steps contain a pair of neighbouring steps that occurs nowhere else.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from stages.common.records import Task
+from stages.settings.sources import BySteps, SyntheticSettings
+from stages.sources.synthetic import examples, python, splits
+
+
+def pretraining_texts(settings: SyntheticSettings, seed: int) -> list[str]:
+    """Raw text for training a base model from nothing: the request as a comment, then the code.
+
+    Unlike tasks, these may hold steps without effect: nothing judges them.
+    """
+    texts = []
+    for steps, size in enumerate(settings.pretraining, 1):
+        for drawn in islice(splits.draw("pretraining", steps, "seen", seed), size):
+            texts.append(f"# {drawn.prompt}\n{python.code(drawn.program, drawn.name)}\n")
+    return texts
+
+
+def load(settings: SyntheticSettings, hub: str | None, seed: int) -> dict[str, list[Task]]:
+    """The train tasks (demonstrations with a reference first, then prompts without), validation and benchmark."""
+
+    def tasks(split: str, sizes: BySteps) -> Iterator[tuple[splits.Draw, str]]:
+        for steps, size in enumerate(sizes, 1):
+            # A single step has no neighbour that could be new to it.
+            unseen = size // 2 if split == "benchmark" and steps > 1 else 0
+            yield from _judged(split, steps, "seen", size - unseen, seed)
+            yield from _judged(split, steps, "unseen", unseen, seed)
+
+    demonstrations = [_task("train", n, *d) for n, d in enumerate(tasks("demonstrations", settings.demonstrations))]
+    prompts = [_task("train", n, *d) for n, d in enumerate(tasks("prompts", settings.prompts), len(demonstrations))]
+    return {
+        "train": demonstrations + [replace(task, reference=None) for task in prompts],
+        "validation": [_task("validation", n, *d) for n, d in enumerate(tasks("validation", settings.validation))],
+        "benchmark": [_task("benchmark", n, *d) for n, d in enumerate(tasks("benchmark", settings.benchmark))],
+    }
+
+
+def _judged(split: str, steps: int, kind: str, size: int, seed: int) -> Iterator[tuple[splits.Draw, str]]:
+    """The first `size` draws that six assertions can tell from every near miss, with those assertions."""
+    draws = splits.draw(split, steps, kind, seed)
+    while size:
+        drawn = next(draws)
+        chosen = examples.choose(drawn.program, drawn.rng)
+        if chosen is not None:
+            size -= 1
+            yield drawn, python.assertions(drawn.name, chosen)
+
+
+def _task(split: str, number: int, drawn: splits.Draw, tests: str) -> Task:
+    return Task(
+        task_id=f"synthetic/{split}/{number:04}",
+        language="python",
+        prompt=drawn.prompt,
+        verifier="pytest",
+        entry_point=drawn.name,
+        tests=tests,
+        cases=[],
+        reference=python.code(drawn.program, drawn.name),
+        source="synthetic",
+        meta={
+            "category": drawn.program.category.name,
+            "steps": len(drawn.program.steps),
+            "composition": drawn.composition,
+        },
+    )
