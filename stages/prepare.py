@@ -27,7 +27,8 @@ def source_settings(params: Params, name: str) -> Settings | None:
     kind = sources.get(name).settings
     profile = params.profile
     section = params.raw["profiles"][profile] if profile else params.raw
-    entries = (section or {}).get("sources") or {}
+    entries = section.get("sources") if isinstance(section, dict) else None
+    entries = entries if isinstance(entries, dict) else {}
     if profile and name not in entries:
         raise InputError(f"{params.path}: profiles.{profile}.sources.{name}: missing; null means not used")
     return None if entries.get(name, {}) is None else params.section(kind, f"sources.{name}")

@@ -38,7 +38,11 @@ def test_sources_come_in_the_order_given(tmp_path: Path) -> None:
     b = write_source(tmp_path / "b", [task("b1")], [], [task("b2")])
     unused = write_source(tmp_path / "unused", [], [], [])
     assert mix(tmp_path, b, unused, a).returncode == 0
-    assert [ids(tmp_path, split) for split in ("train", "validation", "benchmark")] == [["b1", "a1", "a2"], ["a3"], ["b2"]]
+    assert [ids(tmp_path, split) for split in ("train", "validation", "benchmark")] == [
+        ["b1", "a1", "a2"],
+        ["a3"],
+        ["b2"],
+    ]
     assert json.loads((tmp_path / "mix.json").read_text()) == {
         "train": 3,
         "validation": 1,
@@ -56,7 +60,9 @@ def test_planted_copies_are_left_out(tmp_path: Path) -> None:
     same_prompt = replace(task("t1"), prompt="  return\n SECRET. ")
     same_code = task("t2", "def F(X):\n\treturn  x + 1")
     no_code = replace(task("t3"), reference=None)
-    a = write_source(tmp_path / "a", [same_prompt, task("t4"), same_code, no_code], [replace(same_code, task_id="v")], [])
+    a = write_source(
+        tmp_path / "a", [same_prompt, task("t4"), same_code, no_code], [replace(same_code, task_id="v")], []
+    )
     b = write_source(tmp_path / "b", [], [], [target, replace(task("b2"), reference=None)])
     assert mix(tmp_path, a, b).returncode == 0
     assert ids(tmp_path, "train") == ["t4", "t3"]
@@ -78,7 +84,9 @@ def expect_refusal(folder: Path, message: str, *sources: Path) -> None:
 def test_an_id_in_two_sources_is_refused(tmp_path: Path) -> None:
     a = write_source(tmp_path / "a", [task("same")], [], [task("x")])
     b = write_source(tmp_path / "b", [], [task("same")], [])
-    expect_refusal(tmp_path, f"{b / 'validation.jsonl'}: duplicate task_id 'same', already in {a / 'train.jsonl'}", a, b)
+    expect_refusal(
+        tmp_path, f"{b / 'validation.jsonl'}: duplicate task_id 'same', already in {a / 'train.jsonl'}", a, b
+    )
 
 
 def test_no_benchmark_is_refused(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def read_yaml(path: Path | str) -> Any:
     """Decode a YAML file; InputError with the line for a missing or malformed one."""
     try:
         with Path(path).open(encoding="utf-8") as file:
-            return yaml.load(file, _Loader)  # noqa: S506 - a SafeLoader
+            return yaml.load(file, _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
@@ -91,7 +91,7 @@ def read_yaml(path: Path | str) -> Any:
 
 
 class Params:
-    """params.yaml, decoded; sections are validated as they are asked for.
+    """params.yaml, decoded; sections are validated as they are asked for. A file without `profiles` has them at the top.
 
     A file that is not there counts as empty when it was not asked for by name, so that a script whose settings all
     have defaults (verify, for one) runs anywhere.
@@ -127,7 +127,7 @@ class Params:
     def section(self, kind: type[Section], key: str) -> Section:
         """The active profile's section `key` (dots go down) as a validated `kind`."""
         where = f"profiles.{self.profile}" if self.profile else ""
-        value = self._value["profiles"][self.profile] if self.profile else {}
+        value: Any = self._value["profiles"][self.profile] if self.profile else self._value
         for part in key.split("."):
             value = (value or {}).get(part)
             where = f"{where}.{part}".lstrip(".")

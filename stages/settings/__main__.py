@@ -15,8 +15,9 @@ from stages.settings.prompts import PromptSettings
 from stages.settings.raft import CycleSettings, RaftSettings
 from stages.settings.sampling import SampleSettings
 from stages.settings.sft import SftSettings
-from stages.settings.sources import HubSettings, HumanEvalSettings, MbppSettings, SyntheticSettings
+from stages.settings.sources import HubSettings
 from stages.settings.verify import VerifySettings
+from stages.sources import SOURCES
 
 TOP = ("profile", "seed", "sources", "models", "cycles", "profiles")
 SECTIONS: dict[str, type[Settings]] = {
@@ -28,11 +29,6 @@ SECTIONS: dict[str, type[Settings]] = {
     "verify": VerifySettings,
     "raft": RaftSettings,
     "benchmark": BenchmarkSettings,
-}
-SOURCES: dict[str, type[Settings]] = {
-    "synthetic": SyntheticSettings,
-    "mbpp": MbppSettings,
-    "humaneval": HumanEvalSettings,
 }
 
 
@@ -55,9 +51,9 @@ def check_profile(profile: Any, where: str) -> None:
     for name, kind in SECTIONS.items():
         kind.parse(profile[name], f"{where}.{name}")
     expect_keys(profile["sources"], tuple(SOURCES), f"{where}.sources")
-    for name, kind in SOURCES.items():
+    for name, source in SOURCES.items():
         if profile["sources"][name] is not None:
-            kind.parse(profile["sources"][name], f"{where}.sources.{name}")
+            source.settings.parse(profile["sources"][name], f"{where}.sources.{name}")
 
 
 def check_chain(cycles: Any, models: Any, path: str) -> None:

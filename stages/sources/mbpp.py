@@ -5,6 +5,7 @@ Its own splits are kept: train, validation, and test as benchmark. The configs n
 
 import ast
 import builtins
+import warnings
 from itertools import islice
 
 from stages.common.errors import InputError
@@ -73,8 +74,10 @@ def entry_point(assertions: list[str], code: str, where: str) -> str:
     `assert set(f(x)) == ...` calls `set` first, and `assert f([Pair(1, 2)]) == 2` also calls a class.
     """
     try:
-        defined = {getattr(node, "name", None) for node in ast.parse(code).body}
-        calls = [node.func for node in ast.walk(ast.parse(assertions[0])) if isinstance(node, ast.Call)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some references have escapes that Python warns about: not ours to mend
+            defined = {getattr(node, "name", None) for node in ast.parse(code).body}
+            calls = [node.func for node in ast.walk(ast.parse(assertions[0])) if isinstance(node, ast.Call)]
     except (SyntaxError, IndexError):
         raise InputError(f"{where}: the reference or the first assertion is no Python") from None
     called = [function.id for function in calls if isinstance(function, ast.Name)]

@@ -214,10 +214,17 @@ def test_splits_do_not_depend_on_each_other_s_sizes(tasks: dict[str, list[Task]]
     assert load(changed, None, 1)["train"][0] != tasks["train"][0]
 
 
-def test_more_tasks_than_there_are_is_one_line() -> None:
-    message = r"^sources\.synthetic\.validation: there are no more than \d+ seen tasks of 1 step"
-    with pytest.raises(InputError, match=message):
-        list(splits.draw("validation", 1, "seen", 0))
+def test_more_tasks_than_there_are_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "PATIENCE", 100)
+    with pytest.raises(
+        InputError, match=r"^synthetic pretraining: asked for 90000 seen tasks of 1 step\(s\), there are only \d+$"
+    ):
+        pretraining_texts(SyntheticSettings(pretraining=[90_000, 0, 0]), 0)
+    none = {split: [0, 0, 0] for split in ("demonstrations", "prompts", "validation")}
+    with pytest.raises(
+        InputError, match=r"^synthetic benchmark: asked for 5000 seen tasks of 2 step\(s\), there are only \d+$"
+    ):
+        load(SyntheticSettings(**none, benchmark=[0, 10_000, 0]), None, 0)
 
 
 @pytest.mark.parametrize(

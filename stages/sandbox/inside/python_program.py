@@ -52,15 +52,19 @@ def compile_source(source: str, name: str) -> types.CodeType | str:
 
 
 def new_module(name: str) -> types.ModuleType:
-    """An empty module in place of the zygote's __main__ or under another name, and a settled random state.
+    """An empty module `name`, in an interpreter that looks like a fresh one.
 
-    Unseeded, `random` would make the verdicts of a rerun differ.
+    The sandbox's own modules go out of sight, so that `import steps` finds what the program means by it. Unseeded,
+    `random` would make the verdicts of a rerun differ.
     """
+    here = os.path.dirname(__file__)
+    for own in [own for own, module in sys.modules.items() if (getattr(module, "__file__", 0) or "").startswith(here)]:
+        del sys.modules[own]
+    sys.path = [path for path in sys.path if path != here]
+    sys.argv = ["solution.py"]
     module = types.ModuleType(name)
     module.__dict__["__builtins__"] = builtins
     sys.modules[name] = module
-    sys.argv = ["solution.py"]
-    sys.path = [path for path in sys.path if path and not path.startswith("/forge/inside")]
     random.seed(0)
     return module
 

@@ -47,13 +47,14 @@ class Supervisor:
 
         `limits`: those of `become_untrusted`, wall_seconds, output_kb (of stdout and of stderr each; more ends the
         process). `capture` False sends both to /dev/null. `listen(data, channel)` is called with what the process
-        writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. Returns exit, signal (one of them None), limit (None,
-        "cpu", "wall" or "output"), cpu (seconds), stdout and stderr (text; bytes that are no UTF-8 as lone
-        surrogates). Raises OSError where the process could not be shut in.
+        writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. Returns exit and signal
+        (one of them None), limit (None, "cpu", "wall" or "output"), cpu (seconds), stdout and stderr (text; bytes
+        that are no UTF-8 as lone surrogates). Raises OSError where the process could not be shut in.
         """
         ours, theirs = _socketpair()
         outputs = [os.pipe(), os.pipe()] if capture else []
         source = _readable(stdin)
+        os.write(ours, greeting)
         child = os.fork()
         if child == 0:
             _begin(body, limits, source, [pipe[1] for pipe in outputs], theirs)
@@ -61,7 +62,6 @@ class Supervisor:
             os.close(descriptor)
         if os.read(ours, 1) != CONFINED:
             raise OSError("an untrusted process could not be shut in")
-        os.write(ours, greeting)
         os.set_blocking(ours, False)
         watch = _Watch(self.host, child, [pipe[0] for pipe in outputs], ours, listen, limits)
         try:

@@ -1,11 +1,11 @@
 """The zygote: an interpreter, warm with the common imports, that starts every job as a fresh copy of itself.
 
-Runs inside bubblewrap as process 1 (`python zygote.py CONTROL NESTED SPARE_USER PRELOAD`) and runs no untrusted code
-itself. CONTROL is the descriptor of a socket to the host. After an opening line that says which mode it is in, it
-receives one byte and one descriptor, a socket of the job's own, per job. With NESTED 1 the job becomes process 1 of
-new pid, mount and ipc namespaces, so that nothing of it outlives it and nothing of one job is there for the next.
-With NESTED 0, where such namespaces are refused, the zygote turns into its only job and the host starts another one.
-The end of CONTROL is the end of the zygote, and that of every job.
+Runs inside bubblewrap as process 1 (`python zygote.py CONTROL`) and runs no untrusted code itself. CONTROL is the
+descriptor of a socket to the host. It reads a line of JSON there (`nested`: whether to try that, `spare_user`: whether
+there is the user nobody, `preload`: modules to import), answers with the mode that it is in, and then receives one byte and one descriptor, a socket of the job's own,
+per job. In mode "nested" the job becomes process 1 of new pid, mount and ipc namespaces, so that nothing of it outlives
+it and nothing of one job is there for the next. In mode "single", where such namespaces are refused, the zygote turns
+into its only job and the host starts another one. The end of CONTROL is the end of the zygote, and of every job.
 
 The job's socket carries a length (4 bytes, big-endian) and JSON both ways: one description, then one report. No
 report means a fault of the sandbox.
@@ -51,13 +51,14 @@ MOUNT_TEST_MB = 1
 
 def main() -> None:
     """Serve jobs until the host closes the control socket."""
-    number, nested, spare_user, preload = sys.argv[1:5]
-    control = socket.socket(fileno=int(number))
+    control = socket.socket(fileno=int(sys.argv[1]))
+    wish = json.loads(_line(control))
     site.setquit()  # exit() and quit(), which programs use, are not there without the site module
-    for name in filter(None, preload.split(",")):
+    for name in wish["preload"]:
         __import__(name)
     warnings.simplefilter("ignore")
-    can_nest = nested == "1" and _can_nest()
+    can_nest = wish["nested"] and _can_nest()
+    spare_user = wish["spare_user"]
     gc.collect()
     gc.freeze()
     control.sendall(b"nested\n" if can_nest else b"single\n")
@@ -67,13 +68,23 @@ def main() -> None:
             return
         if not can_nest:
             control.close()
-            _job(descriptors[0], spare_user == "1", None)
+            _job(descriptors[0], spare_user, nested=False)
         child = clone_into_namespaces()
         if child == 0:
             control.close()
-            _job(descriptors[0], spare_user == "1", MOUNT_TEST_MB)
+            _job(descriptors[0], spare_user, nested=True)
         os.close(descriptors[0])
         _reap()
+
+
+def _line(connection: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = connection.recv(1)
+        if not byte:
+            sys.exit(0)
+        line += byte
+    return line
 
 
 def _reap() -> None:
@@ -97,7 +108,7 @@ def _can_nest() -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _job(descriptor: int, spare_user: bool, nested: int | None) -> None:
+def _job(descriptor: int, spare_user: bool, nested: bool) -> None:
     """Read a job's description, carry it out, report, exit. Never returns."""
     code = 1
     try:

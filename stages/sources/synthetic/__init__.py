@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+from stages.common.errors import InputError
 from stages.common.records import Task
 from stages.settings.sources import BySteps, SyntheticSettings
 from stages.sources.synthetic import examples, python, splits
@@ -21,8 +22,9 @@ def pretraining_texts(settings: SyntheticSettings, seed: int) -> list[str]:
     """
     texts = []
     for steps, size in enumerate(settings.pretraining, 1):
-        for drawn in islice(splits.draw("pretraining", steps, "seen", seed), size):
-            texts.append(f"# {drawn.prompt}\n{python.code(drawn.program, drawn.name)}\n")
+        draws = list(islice(splits.draw("pretraining", steps, "seen", seed), size))
+        _expect("pretraining", f"seen tasks of {steps} step(s)", len(draws), size)
+        texts += [f"# {drawn.prompt}\n{python.code(drawn.program, drawn.name)}\n" for drawn in draws]
     return texts
 
 
@@ -47,13 +49,20 @@ def load(settings: SyntheticSettings, hub: str | None, seed: int) -> dict[str, l
 
 def _judged(split: str, steps: int, kind: str, size: int, seed: int) -> Iterator[tuple[splits.Draw, str]]:
     """The first `size` draws that six assertions can tell from every near miss, with those assertions."""
-    draws = splits.draw(split, steps, kind, seed)
-    while size:
-        drawn = next(draws)
+    found = 0
+    for drawn in splits.draw(split, steps, kind, seed) if size else ():
         chosen = examples.choose(drawn.program, drawn.rng)
         if chosen is not None:
-            size -= 1
+            found += 1
             yield drawn, python.assertions(drawn.name, chosen)
+        if found == size:
+            return
+    _expect(split, f"{kind} tasks of {steps} step(s)", found, size)
+
+
+def _expect(split: str, what: str, found: int, size: int) -> None:
+    if found < size:
+        raise InputError(f"synthetic {split}: asked for {size} {what}, there are only {found}")
 
 
 def _task(split: str, number: int, drawn: splits.Draw, tests: str) -> Task:

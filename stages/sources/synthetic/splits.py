@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stages.common.errors import InputError
 from stages.sources.synthetic import english
 from stages.sources.synthetic.operations import CATEGORIES, Kind, Operation, Program
 
@@ -76,10 +75,9 @@ def _random_program(steps: int, rng: random.Random) -> Program:
 
 
 def draw(split: str, steps: int, kind: str, seed: int) -> Iterator[Draw]:
-    """Endless draws for a split, of `steps` steps and composition `kind`, no prompt twice.
+    """Draws for a split, of `steps` steps and composition `kind`, no prompt twice, until nothing new turns up.
 
-    Programs of two or three steps come once; those of one step may come again in other words. Raises InputError
-    when nothing new turns up any more.
+    Programs of two or three steps come once; those of one step may come again in other words.
     """
     rng = generator(f"{seed}/{split}/{steps}/{kind}")
     seen: set[str] = set()
@@ -96,7 +94,3 @@ def draw(split: str, steps: int, kind: str, seed: int) -> Iterator[Draw]:
             seen.add(key)
             idle = 0
             yield Draw(program, name, prompt, kind, generator(f"{seed}/examples/{prompt}"))
-    raise InputError(
-        f"sources.synthetic.{split}: there are no more than {len(seen)} {kind} tasks of {steps} step(s) to draw from; "
-        "ask for fewer"
-    )

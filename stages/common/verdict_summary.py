@@ -1,0 +1,66 @@
+"""Verdicts in figures: a streaming summary whose memory grows with the number of tasks, not of samples."""
+
+import hashlib
+
+from stages.common.records import Sample, Verdict
+
+DIGITS = 6
+
+
+class VerdictSummary:
+    """Counts verdicts as they come. `levels` and `ladder` fix which counts are always there, be they 0.
+
+    Samples of a task are expected next to each other; a task that comes back counts its distinct completions anew.
+    """
+
+    def __init__(self, levels: tuple[str, ...], ladder: tuple[float, ...]) -> None:
+        self.samples = 0
+        self.passed = 0
+        self.distinct = 0
+        self._rewards = dict.fromkeys(ladder, 0)
+        self._levels = dict.fromkeys(levels, 0)
+        self._tests = 0.0
+        self._reward = 0.0
+        self._solved: dict[str, bool] = {}
+        self._task: str | None = None
+        self._seen: set[bytes] = set()
+
+    def add(self, sample: Sample, verdict: Verdict) -> None:
+        """Count one sample and its verdict."""
+        solved = verdict.reward == 1
+        self.samples += 1
+        self.passed += solved
+        self._rewards[verdict.reward] = self._rewards.get(verdict.reward, 0) + 1
+        self._levels[verdict.level] = self._levels.get(verdict.level, 0) + 1
+        self._tests += verdict.tests_passed / verdict.tests_total if verdict.tests_total else 0.0
+        self._reward += verdict.reward
+        self._solved[sample.task_id] = self._solved.get(sample.task_id, False) or solved
+        if sample.task_id != self._task:
+            self._task, self._seen = sample.task_id, set()
+        text = sample.completion.encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(text, digest_size=8).digest()
+        self.distinct += digest not in self._seen
+        self._seen.add(digest)
+
+    @property
+    def pass_rate(self) -> float:
+        """Share of samples with reward 1.0."""
+        return self.passed / self.samples if self.samples else 0.0
+
+    def metrics(self) -> dict[str, float | int]:
+        """A flat map: shares are of all samples, `tasks_solved` of the tasks that have samples; counts are integers."""
+
+        def share(part: float, whole: int) -> float:
+            return round(part / whole, DIGITS) if whole else 0.0
+
+        return {
+            "samples": self.samples,
+            "pass_rate": share(self.passed, self.samples),
+            "tasks": len(self._solved),
+            "tasks_solved": share(sum(self._solved.values()), len(self._solved)),
+            "mean_reward": share(self._reward, self.samples),
+            "tests_passed": share(self._tests, self.samples),
+            "distinct": share(self.distinct, self.samples),
+            **{f"reward_{reward}": count for reward, count in self._rewards.items()},
+            **{f"level_{level}": count for level, count in self._levels.items()},
+        }

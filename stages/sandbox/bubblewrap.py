@@ -1,0 +1,157 @@
+"""Starting bubblewrap: what a sandbox sees of this machine, and how it is started.
+
+A sandbox sees, read-only: /usr and the links into it, the loader's and the alternatives' entries of /etc, the
+interpreter's own prefix, the packages that tests may import, and the scripts of `inside/`. No home, no project, no
+environment variable, no network. All namespaces are its own.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from stages.common.errors import SandboxError
+
+INSIDE = Path(__file__).parent / "inside"
+INSIDE_AT = "/forge/inside"
+PACKAGES_AT = "/forge/packages"
+HOST_NAME = "forge"
+SPARE_USER = 65534
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONPATH": PACKAGES_AT}
+ETC_ENTRIES = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives")
+INSTALL = "install it: apt-get install bubblewrap, or dnf install bubblewrap"
+
+
+@dataclass(frozen=True)
+class View:
+    """What a sandbox sees beyond the system: `packages` (files and folders on Python's path) and `folders` (pairs of
+    a path inside and one outside), read-only. `preload`: modules that the zygote imports before the first job.
+    `tmp_mb`: size of /tmp, MiB."""
+
+    packages: tuple[str, ...] = ()
+    folders: tuple[tuple[str, str], ...] = ()
+    preload: tuple[str, ...] = ()
+    tmp_mb: int = 256
+
+
+def executable() -> str | None:
+    """Path of bubblewrap, or None."""
+    return shutil.which("bwrap")
+
+
+def interpreter() -> str:
+    """The real interpreter behind a virtual environment's link."""
+    return os.path.realpath(sys.executable)
+
+
+def _system() -> Iterable[str]:
+    for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        path = Path("/", name)
+        if path.is_symlink():
+            yield from ("--symlink", os.readlink(path), str(path))
+        elif path.is_dir():
+            yield from ("--ro-bind", str(path), str(path))
+    for name in ETC_ENTRIES:
+        yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+
+
+def _python() -> Iterable[str]:
+    """The interpreter's prefix, which may lie in a home folder, and its shared library where that lies elsewhere."""
+    prefixes = {os.path.realpath(sys.base_prefix), os.path.realpath(sys.base_exec_prefix)}
+    library = sysconfig.get_config_var("LIBDIR")
+    if library and sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        prefixes.add(os.path.realpath(library))
+    for prefix in sorted(prefixes):
+        if prefix != "/usr" and not prefix.startswith("/usr/lib"):
+            yield from ("--ro-bind", prefix, prefix)
+
+
+def arguments(view: View, proc: bool) -> list[str]:
+    """Everything between `bwrap` and the command; `proc` False puts an empty folder in place of /proc."""
+    args = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1"]
+    args += ["--hostname", HOST_NAME, "--cap-add", "ALL", "--clearenv"]
+    for name, value in ENVIRONMENT.items():
+        args += ["--setenv", name, value]
+    args += [*_system(), *_python(), "--dev", "/dev"]
+    args += ["--proc", "/proc"] if proc else ["--size", "4096", "--tmpfs", "/proc"]
+    size = str(view.tmp_mb << 20)
+    args += ["--size", size, "--tmpfs", "/tmp", "--size", size, "--tmpfs", "/dev/shm"]
+    for script in sorted(INSIDE.glob("*.py")):
+        args += ["--ro-bind", str(script), f"{INSIDE_AT}/{script.name}"]
+    for path in view.packages:
+        args += ["--ro-bind", path, f"{PACKAGES_AT}/{Path(path).name}"]
+    for inside, outside in view.folders:
+        args += ["--ro-bind", outside, inside]
+    return [*args, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+
+
+def start(view: View, command: list[str], proc: bool, descriptor: int) -> tuple[subprocess.Popen, IO[bytes], bool]:
+    """Start `command` in a sandbox that keeps `descriptor` open.
+
+    Returns the process, the file that its stderr goes to, and whether the sandbox has the user nobody beside its own:
+    only root can give it that. The arguments go by descriptor, out of reach of /proc/1/cmdline.
+    """
+    path = executable()
+    if path is None:
+        raise SandboxError(f"bubblewrap (bwrap) is not on the PATH; {INSTALL}")
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+    args = arguments(view, proc)
+    with contextlib.ExitStack() as stack:
+        kept = [descriptor]
+        as_root = os.geteuid() == 0
+        if as_root:
+            info_read, info_write = _pipe(stack)
+            block_read, block_write = _pipe(stack)
+            args += ["--info-fd", str(info_write.fileno()), "--userns-block-fd", str(block_read.fileno())]
+            kept += [info_write.fileno(), block_read.fileno()]
+        given = stack.enter_context(os.fdopen(os.memfd_create("arguments"), "wb", buffering=0))
+        given.write(b"".join(arg.encode() + b"\0" for arg in args))
+        os.lseek(given.fileno(), 0, os.SEEK_SET)
+        process = subprocess.Popen(
+            [path, "--args", str(given.fileno()), "--", *command],
+            env={},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            pass_fds=(*kept, given.fileno()),
+        )
+        spare_user = False
+        if as_root:
+            info_write.close()
+            spare_user = _map_users(info_read)
+            with contextlib.suppress(BrokenPipeError):
+                block_write.write(b"1")
+    return process, log, spare_user
+
+
+def _pipe(stack: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    read, write = os.pipe()
+    return tuple(stack.enter_context(os.fdopen(end, mode, buffering=0)) for end, mode in ((read, "rb"), (write, "wb")))
+
+
+def _map_users(info: IO[bytes]) -> bool:
+    """Write the user maps of the namespace that bubblewrap made: root, and nobody where this system has it.
+
+    The kernel counts no processes against root, so code that is to be limited in their number runs as nobody.
+    """
+    said = b""
+    while not said.rstrip().endswith(b"}"):  # it comes in pieces
+        piece = info.read(4096)
+        if not piece:
+            return False  # bubblewrap has failed before; its log says why
+        said += piece
+    child = json.loads(said)["child-pid"]
+    for lines in (f"0 0 1\n{SPARE_USER} {SPARE_USER} 1\n", "0 0 1\n"):
+        with contextlib.suppress(OSError):
+            for kind in ("uid", "gid"):
+                Path(f"/proc/{child}/{kind}_map").write_text(lines)
+            return str(SPARE_USER) in lines
+    return False

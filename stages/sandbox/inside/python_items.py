@@ -1,0 +1,78 @@
+"""Tests that lean on pytest: collected from the names that the tests' text defines, run by pytest itself.
+
+Runs inside the sandbox, in the runner of python_tests.py.
+"""
+
+import contextlib
+import os
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path("/tmp/tests")
+ARGUMENTS = ["-c", os.devnull, "--rootdir", str(FOLDER), "--noconftest", "--capture=sys", "-q"]
+ARGUMENTS += [part for name in ("cacheprovider", "faulthandler", "junitxml", "pastebin", "doctest") for part in ("-p", f"no:{name}")]
+
+
+class _Given(pytest.Module):
+    """A test module that has been run already."""
+
+    given: types.ModuleType
+
+    def _getobj(self) -> types.ModuleType:
+        return self.given
+
+
+class _Collect:
+    """The plugin: gives pytest the module, keeps to the wanted names, passes results on."""
+
+    def __init__(self, wanted: list[str], module: types.ModuleType, results: Any) -> None:
+        self.wanted, self.module, self.results = wanted, module, results
+        self.trouble: dict[str, tuple[str, str]] = {}
+
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: Any) -> _Given:
+        """The given module in place of the file's."""
+        given = _Given.from_parent(parent, path=module_path)
+        given.given = self.module
+        return given
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(self, collector: Any, name: str) -> list | None:
+        """Nothing (an empty list) for names of the module that the tests' text does not define."""
+        return [] if isinstance(collector, pytest.Module) and name not in self.wanted else None
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        """Tell how many tests there are before the first one runs."""
+        self.results.say(items=len(session.items))
+
+    def pytest_exception_interact(self, node: Any, call: Any, report: Any) -> None:
+        """Keep the exception of a failing phase for the test's message."""
+        error = call.excinfo.value
+        kind = "wrong" if type(error).__name__ in ("AssertionError", "Failed") else "error"
+        first = (str(error).splitlines() or [""])[0]
+        self.trouble.setdefault(node.nodeid, (kind, f"{type(error).__name__}: {first}".rstrip(": ")))
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """One result per test, after its last phase."""
+        kind, message = self.trouble.get(nodeid, ("pass", ""))
+        self.results.add(kind, nodeid.split("::", 1)[-1], message)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """A test that was skipped, or failed as it was expected to, has not been passed."""
+        if report.outcome != "passed":
+            self.trouble.setdefault(report.nodeid, ("error", report.outcome))
+
+
+def run_items(wanted: list[str], names: dict, results: Any) -> None:
+    """Collect and run `wanted` of the module namespace `names`; `results` takes the count and one result per test."""
+    FOLDER.mkdir()
+    file = FOLDER / "test_task.py"
+    file.touch()
+    module = types.ModuleType("test_task")
+    module.__dict__.update(names)
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+        sys.modules["test_task"] = module
+        pytest.main([*ARGUMENTS, str(file)], plugins=[_Collect(wanted, module, results)])

@@ -1,0 +1,148 @@
+"""From the text of a Python task's tests to the steps that run them: each test counts by itself.
+
+Runs inside the sandbox, in the supervisor, before any code under test, and imports the standard library alone.
+A test is: a statement at module level that asserts (`assert`, or a block with one, or `with raises(...)`); the same
+inside HumanEval's `check(candidate)`, whether or not the text calls it; a call at module level of a function of the
+text that asserts; a `test_*` function; an item that pytest collects, where the text needs pytest.
+"""
+
+import ast
+import marshal
+
+SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST = "setup", "import", "test", "function", "bind", "pytest"
+PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
+LABEL_LENGTH = 150
+
+
+def plan(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
+    """Steps in order as (kind, label, marshalled code); the tests are those of kind TEST and FUNCTION, and PYTEST's.
+
+    Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
+    """
+    tree = ast.parse(text)
+    flags = _future_flags(tree)
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    called = _called(tree, functions)
+    steps = []
+
+    def add(kind: str, node: ast.stmt, label: str = "") -> None:
+        module = ast.Module(body=[node], type_ignores=[])
+        code = compile(module, "tests.py", "exec", flags=flags, dont_inherit=True)
+        steps.append((kind, label or _label(node), marshal.dumps(code)))
+
+    def add_check(call: ast.expr, line: int) -> None:
+        """`check(candidate)` statement by statement, in names of its own."""
+        check = functions["check"]
+        parameter = check.args.args[0].arg
+        binding = ast.Assign([ast.Name(parameter, ast.Store())], call, lineno=line, col_offset=0)
+        add(BIND, ast.fix_missing_locations(binding), _label(call))
+        for node in check.body:
+            add(TEST if _asserts(node) else SETUP, node)
+
+    unrolled = _can_unroll(functions.get("check"))
+    for node in tree.body:
+        name = _call_name(node)
+        if name == "check" and unrolled and len(node.value.args) == 1 and not node.value.keywords:
+            add_check(node.value.args[0], node.lineno)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            add(IMPORT, node)
+        else:
+            add(TEST if _asserts(node) or name in called else SETUP, node)
+    if "check" in functions and "check" not in called and entry_point and not _top_level_tests(tree):
+        check = functions["check"]
+        if unrolled:
+            add_check(ast.parse(entry_point, mode="eval").body, check.lineno)
+        else:
+            add(TEST, ast.parse(f"check({entry_point})").body[0])
+    if needs_pytest(tree):
+        steps.append((PYTEST, "", marshal.dumps(_bound_names(tree))))
+    else:
+        for name, node in functions.items():
+            if name.startswith("test") and name not in called:
+                add(FUNCTION, ast.parse(f"{name}()").body[0], _label(node))
+    return steps
+
+
+def needs_pytest(tree: ast.Module) -> bool:
+    """Whether the text leans on pytest (or unittest): imports, fixtures, classes, decorators, set-up hooks."""
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            if any(name.split(".")[0] in ("pytest", "unittest") for name in names):
+                return True
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+            return True
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.name.startswith(PYTEST_NAMES):
+                return True
+            given = node.decorator_list or node.args.args or isinstance(node, ast.AsyncFunctionDef)
+            if node.name.startswith("test") and given:
+                return True
+    return False
+
+
+def _future_flags(tree: ast.Module) -> int:
+    import __future__  # noqa: PLC0415 - a module of the standard library, not a feature
+
+    flags = 0
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            for alias in node.names:
+                flags |= getattr(__future__, alias.name).compiler_flag
+    return flags
+
+
+def _called(tree: ast.Module, functions: dict) -> set[str]:
+    """Functions of the text that assert and that the text itself calls at module level."""
+    return {name for node in tree.body if (name := _call_name(node)) in functions and _has_assert(functions[name])}
+
+
+def _call_name(node: ast.stmt) -> str | None:
+    call = node.value if isinstance(node, ast.Expr) else None
+    return call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else None
+
+
+def _top_level_tests(tree: ast.Module) -> bool:
+    return any(_asserts(node) for node in tree.body)
+
+
+def _has_assert(node: ast.AST) -> bool:
+    return any(_is_assertion(inner) for inner in ast.walk(node))
+
+
+def _is_assertion(node: ast.AST) -> bool:
+    if isinstance(node, ast.With):
+        calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
+        return any(ast.unparse(call.func).endswith("raises") for call in calls)
+    return isinstance(node, ast.Assert)
+
+
+def _asserts(node: ast.AST) -> bool:
+    """Whether running the statement asserts something; what it only defines does not count."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        return False
+    return _is_assertion(node) or any(_asserts(child) for child in ast.iter_child_nodes(node))
+
+
+def _can_unroll(check: ast.FunctionDef | None) -> bool:
+    """Whether the body of `check(candidate)` means the same statement by statement."""
+    if check is None or check.decorator_list or len(check.args.args) != 1 or check.args.vararg or check.args.kwonlyargs:
+        return False
+    bound = (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Nonlocal, ast.Global)
+    return _has_assert(check) and not any(isinstance(node, bound) for node in ast.walk(check))
+
+
+def _bound_names(tree: ast.Module) -> list[str]:
+    """Names of functions and classes that the text defines: pytest collects these, and none of the solution's."""
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node.name for node in tree.body if isinstance(node, definitions)]
+
+
+def _label(node: ast.AST) -> str:
+    """The statement's source on one line, cut."""
+    if isinstance(node, ast.FunctionDef):
+        return node.name
+    if isinstance(node, ast.Assert):
+        node = ast.Assert(node.test, None)  # the message is not the test
+    text = " ".join(ast.unparse(node).split())
+    return text if len(text) <= LABEL_LENGTH else text[: LABEL_LENGTH - 3] + "..."

@@ -1,0 +1,62 @@
+"""What a verifier is: a class that judges the code of one sample, inside the sandbox.
+
+A verifier of one's own is a class in an importable module, named `module:Class` in a task's `verifier` field:
+
+    class Shell(Verifier):
+        def check(self):
+            return None
+        def verify(self, task, code, sandbox):
+            step = {"argv": ["/bin/sh", "code"], "limits": self.settings.limits.job()}
+            job = {"kind": "steps", "files": {"code": code}, "steps": [step], "limits": step["limits"]}
+            report = sandbox.run(job, View())
+            ...
+            return Finding(RUNS, RAN)
+
+Only the sandbox runs what comes from a sample. A fault of a tool or of the sandbox is a SandboxError, never a Finding.
+"""
+
+import abc
+from typing import Any
+
+from stages.common.errors import InputError
+from stages.common.files import content_hash
+from stages.common.records import Task
+from stages.sandbox import Sandbox
+from stages.settings.verify import VerifySettings
+from stages.verifiers.verdicts import Finding
+
+
+class Verifier(abc.ABC):
+    """Judges samples of the tasks that name it. One instance serves all threads of a run: keep no state per sample."""
+
+    def __init__(self, settings: VerifySettings) -> None:
+        self.settings = settings
+
+    def check(self) -> str | None:
+        """None where the tools are here, else one line: what is missing and how to install it."""
+        return None
+
+    def check_task(self, task: Task) -> None:
+        """Raise InputError for a task that this verifier cannot judge; its message goes behind the task's name."""
+
+    @abc.abstractmethod
+    def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
+        """Judge `code`, the program that extract_code found. Runs in several threads, each with its own sandbox."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What verdicts depend on besides task and code: tool versions, flags. Never time or place."""
+        return {}
+
+
+def code_version() -> str:
+    """Digest of everything of ours that decides a verdict."""
+    from pathlib import Path  # noqa: PLC0415
+
+    here = Path(__file__).parent
+    return content_hash(*sorted(here.glob("*.py")), *sorted((here.parent / "sandbox").rglob("*.py")))[:16]
+
+
+def expect_language(task: Task, languages: tuple[str, ...]) -> None:
+    """InputError unless the task is in one of `languages`."""
+    if task.language not in languages:
+        raise InputError(f"language '{task.language}': verifier '{task.verifier}' expects {' or '.join(languages)}")

@@ -1,0 +1,37 @@
+"""Where the files of an installed Python distribution, and of those it requires, lie."""
+
+import importlib.metadata as metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from stages.common.errors import InputError
+
+SKIPPED = ("__pycache__", "bin", "..")
+
+
+def package_paths(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Top-level files and folders of `names` and of everything they require; InputError where one is not installed.
+
+    An optional requirement (an extra) does not count.
+    """
+    found: dict[str, str] = {}
+    queue, done = list(names), set()
+    while queue:
+        name = queue.pop()
+        if name.lower() in done:
+            continue
+        done.add(name.lower())
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise InputError(f"Python package '{name}' is not installed; pip install {name}") from None
+        for file in distribution.files or ():
+            top = file.parts[0]
+            if top not in SKIPPED and not top.startswith("/"):
+                found.setdefault(top, str(Path(str(distribution.locate_file(top))).resolve()))
+        for line in distribution.requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                queue.append(requirement.name)
+    return tuple(found[name] for name in sorted(found) if Path(found[name]).exists())

@@ -1,0 +1,124 @@
+"""Verifier `pytest`: Python modules with asserts, pytest tests or HumanEval's check, and programs with cases."""
+
+import platform
+import re
+import secrets
+from typing import Any
+
+from stages.common.records import Task
+from stages.sandbox import Sandbox, View
+from stages.settings.verify import VerifySettings
+from stages.verifiers.base import Verifier, expect_language
+from stages.verifiers.outcomes import Test, combine, judge_run, run_trouble
+from stages.verifiers.packages import package_paths
+from stages.verifiers.verdicts import (
+    BROKEN,
+    CLEAN,
+    COMPILE_ERROR,
+    PASS,
+    RAN,
+    RESOURCE_LIMIT,
+    RUNS,
+    RUNTIME_ERROR,
+    TASK_ERROR,
+    WARNINGS,
+    WRONG_ANSWER,
+    Finding,
+)
+
+# Loading pytest takes a tenth of a second; tests that lean on it get an interpreter that has it loaded already.
+NEEDS_PYTEST = re.compile(r"\bpytest\b|\bunittest\b|^class Test|^(?:async )?def (?:test\w*\([^)]|setup_|teardown_)", re.M)
+LEVEL_OF = {"wrong": WRONG_ANSWER, "error": RUNTIME_ERROR, "resource": RESOURCE_LIMIT}
+
+
+class Python(Verifier):
+    """Judges Python. Each assert at module level, each pytest item and each case is one test."""
+
+    def __init__(self, settings: VerifySettings) -> None:
+        super().__init__(settings)
+        self.limits = settings.limits.job()
+        packages = package_paths(("pytest", *settings.pytest.packages))
+        self.plain = View(packages=packages, tmp_mb=settings.limits.tmp_mb)
+        # A copy of the interpreter that holds pytest is slower to make, so only tests that need it get one.
+        loaded = ("pytest", "_pytest.assertion.rewrite", "_pytest.python_api", "unittest.mock", "python_items")
+        self.with_pytest = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=loaded)
+
+    def check_task(self, task: Task) -> None:
+        """Python only."""
+        expect_language(task, ("python",))
+
+    def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
+        """Tests first, then cases; a task with neither is run as a program, for 0.7 at most."""
+        if not code.strip():
+            return Finding(BROKEN, COMPILE_ERROR, "no code", 0, len(task.cases))
+        if not task.tests.strip():
+            return self._program(task, code, sandbox)
+        finding = self._tests(task, code, sandbox)
+        if task.cases and finding.level == PASS:
+            cases = self._program(task, code, sandbox)
+            passed, total = finding.tests_passed + cases.tests_passed, finding.tests_total + cases.tests_total
+            return Finding(cases.reward, cases.level, cases.detail, passed, total)
+        return finding
+
+    def _program(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
+        stdins = [case["stdin"] for case in task.cases] or [""]
+        job = {"kind": "program", "code": code, "stdins": stdins, "limits": self.limits, "runs": len(stdins)}
+        report = sandbox.run(job, self.plain)
+        if report is None:
+            return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox", 0, len(task.cases))
+        if report["compile"] is not None:
+            return Finding(BROKEN, COMPILE_ERROR, report["compile"], 0, len(task.cases))
+        if not task.cases:
+            trouble = run_trouble(report["runs"][0])
+            return Finding(CLEAN, *trouble) if trouble else Finding(RUNS, RAN, "no tests")
+        tests = [judge_run(number, run, case["stdout"]) for number, (run, case) in enumerate(zip(report["runs"], task.cases, strict=False), 1)]
+        return combine(tests, len(task.cases), failed_reward=CLEAN)
+
+    def _tests(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
+        job = {
+            "kind": "tests",
+            "code": code,
+            "tests": task.tests,
+            "entry_point": task.entry_point,
+            "secret": secrets.token_hex(16),
+            "limits": self.limits,
+        }
+        report = sandbox.run(job, self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain)
+        if report is None:
+            return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox")
+        total = report["total"]
+        if report["compile"] is not None:
+            return Finding(BROKEN, COMPILE_ERROR, report["compile"], 0, total)
+        if not report["loaded"]:
+            level, detail = _load_trouble(report)
+            return Finding(WARNINGS, level, f"on import: {detail}", 0, total)
+        if report["broken_tests"] or report["missing"]:
+            return Finding(CLEAN, TASK_ERROR, f"the tests are broken: {report['broken_tests'] or report['missing']}")
+        return _judge(report)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The interpreter and the importable packages."""
+        return {"python": platform.python_version(), "packages": list(self.settings.pytest.packages)}
+
+
+def _load_trouble(report: dict) -> tuple[str, str]:
+    if report["load"] is not None:
+        kind = LEVEL_OF.get(report["load_kind"], RUNTIME_ERROR)
+        return (RUNTIME_ERROR if kind == WRONG_ANSWER else kind), report["load"]
+    return run_trouble(report["ended"]) or (RUNTIME_ERROR, "ends the process")
+
+
+def _judge(report: dict) -> Finding:
+    """Results count as they came; the verdict is a pass only with all the evidence."""
+    total = report["total"]
+    tests = [
+        Test(None) if kind == "pass" else Test(LEVEL_OF.get(kind, RUNTIME_ERROR), f"{label}: {message}".rstrip(": "))
+        for kind, label, message in report["results"]
+    ]
+    if not report["complete"]:
+        tests = tests[: max(0, total - 1)]
+        tests.append(Test(*(run_trouble(report["ended"]) or (RUNTIME_ERROR, "ended before its tests did"))))
+        return combine(tests, max(total, len(tests)), failed_reward=CLEAN)
+    if not total:
+        return Finding(RUNS, RAN, "the tests assert nothing")
+    return combine(tests, total, failed_reward=CLEAN)

@@ -1,0 +1,65 @@
+"""Fixtures that several tests share: a tiny trained-nothing checkpoint and ways to run a stage script."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from stages.common.records import Task
+
+ROOT = Path(__file__).parents[1]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Run:
+    """Run `python -m stages.NAME ARGS...` in `tmp_path`; asserts the exit code (default 0) and returns the result."""
+
+    def run(name: str, *args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", f"stages.{name}", *map(str, args)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint with random weights and a trained tokenizer."""
+    from stages.lm import load, tiny
+    from stages.settings.model import TinySettings
+    from stages.settings.training import TrainSettings
+
+    texts = [f"# Write f(xs): add {n} to each number.\ndef f(xs):\n    return [x + {n} for x in xs]\n" for n in range(99)]
+    settings = TinySettings(
+        vocabulary=400, hidden=32, layers=2, heads=2, intermediate=64, train=TrainSettings(learning_rate=1e-3)
+    )
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    tokenizer = tiny.build_tokenizer(texts, settings.vocabulary)
+    load.save(path, tiny.build_model(settings, tokenizer, seed=0), tokenizer)
+    return path
+
+
+def make_task(number: int, **changes: object) -> Task:
+    """A task `t/NUMBER` of the sort that asks for a function f."""
+    fields = {
+        "task_id": f"t/{number}",
+        "language": "python",
+        "prompt": f"Write f(xs): add {number} to each number.",
+        "verifier": "pytest",
+        "entry_point": "f",
+        "tests": f"assert f([1]) == [{number + 1}]\n",
+        "cases": [],
+    }
+    return Task(**{**fields, **changes})
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> Path:
+    """A text file of the given lines."""
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path

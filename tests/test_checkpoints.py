@@ -1,0 +1,130 @@
+"""Checkpoints: what loads, and the one line that says why another does not."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from stages.common.errors import InputError
+from stages.lm import load
+from stages.lm.chat import IGNORED, prompt_ids, training_row
+from stages.settings.model import ComputeSettings
+from stages.settings.prompts import PromptSettings
+
+COMPUTE = ComputeSettings(threads=1, dtype="float32")
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(checkpoint, tmp_path / "model")
+
+
+def truncate(path: Path) -> None:
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def no_weights(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+
+
+def pickled(path: Path) -> None:
+    no_weights(path)
+    torch.save({}, path / "pytorch_model.bin")
+
+
+def other_shape(path: Path) -> None:
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
+
+
+def more_layers(path: Path) -> None:
+    config = json.loads((path / "config.json").read_text())
+    config |= {"num_hidden_layers": 3, "layer_types": ["full_attention"] * 3}
+    (path / "config.json").write_text(json.dumps(config))
+
+
+def broken_config(path: Path) -> None:
+    (path / "config.json").write_text("{")
+
+
+def not_a_checkpoint(path: Path) -> None:
+    (path / "config.json").unlink()
+
+
+def lost_base(path: Path) -> None:
+    (path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "models/absent"}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, "no such checkpoint directory"),
+        (not_a_checkpoint, "not a checkpoint"),
+        (broken_config, "cannot load the checkpoint"),
+        (no_weights, "no *.safetensors file"),
+        (pickled, "pickled weights are not loaded"),
+        (truncate, "cannot load the checkpoint"),
+        (other_shape, "model"),
+        (more_layers, "weights missing or of the wrong shape, the first is model.layers.2"),
+        (lost_base, "adapter of the base model 'models/absent', which is not there"),
+    ],
+)
+def test_a_broken_checkpoint_is_one_line(copy: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(copy)
+    with pytest.raises(InputError) as error:
+        load.load_model(copy, COMPUTE)
+    assert str(error.value).startswith(f"{copy}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pad_token": "<|end|>"}, "pads with its end token"),
+        ({"pad_token": None}, "must define an end token (eos) and a padding token (pad)"),
+        ({"chat_template": None}, "no chat template"),
+    ],
+)
+def test_an_unfit_tokenizer_is_refused(copy: Path, changes: dict, message: str) -> None:
+    if "chat_template" in changes:
+        (copy / "chat_template.jinja").unlink()
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(InputError) as error:
+        load.load_tokenizer(copy)
+    assert message in str(error.value)
+
+
+def test_a_checkpoint_loads_as_any_other_model(checkpoint: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "add 3"}], add_generation_prompt=True, tokenize=False)
+    assert text == "<|user|>add 3<|assistant|>"
+    out = model.generate(**tokenizer(text, return_tensors="pt"), max_new_tokens=4)
+    assert out.shape[1] > len(tokenizer(text)["input_ids"])
+
+
+def test_equal_weights_make_equal_files(checkpoint: Path, tmp_path: Path) -> None:
+    tokenizer, model = load.load_tokenizer(checkpoint), load.load_model(checkpoint, COMPUTE)
+    for name in ("a", "b"):
+        load.save(tmp_path / name, model, tokenizer)
+    files = [{p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("a", "b")]
+    assert files[0] == files[1]
+
+
+def test_training_and_sampling_see_the_same_prompt(checkpoint: Path) -> None:
+    tokenizer = load.load_tokenizer(checkpoint)
+    prompts = PromptSettings(system={"python": "Be brief.", "default": "Be kind."})
+    asked = prompt_ids(tokenizer, "add 3", "python", prompts)
+    row = training_row(tokenizer, "add 3", "python", "def f(): pass", prompts)
+    assert tokenizer.decode(asked) == "<|system|>Be brief.<|user|>add 3<|assistant|>"
+    assert row["input_ids"][: len(asked)] == asked
+    assert row["labels"][: len(asked)] == [IGNORED] * len(asked)
+    assert tokenizer.decode([i for i in row["labels"] if i != IGNORED]) == "def f(): pass<|end|>"
+    assert "Be kind." in tokenizer.decode(prompt_ids(tokenizer, "add 3", "cpp", prompts))

@@ -1,0 +1,78 @@
+"""params.yaml: YAML 1.2 numbers, one-line errors that name the key, and every shipped profile valid."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.common.errors import InputError
+from stages.common.params import Params, Settings, read_yaml
+from stages.settings.model import BaseSettings
+from stages.settings.raft import CycleSettings, RaftSettings
+from stages.settings.sampling import SampleSettings
+from tests.conftest import ROOT, Run
+
+SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def test_the_shipped_file_is_valid_in_every_profile(stage: Run) -> None:
+    assert "all settings valid" in stage("settings", "--params", ROOT / "params.yaml").stdout
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("a: 5e-4\nb: 5.0e-4\nc: 1E3\nd: '5e-4'\ne: 12e\n")
+    assert read_yaml(path) == {"a": 5e-4, "b": 5e-4, "c": 1000.0, "d": "5e-4", "e": "12e"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("profile: tiny", "profile: tinny", "profile: found 'tinny', expected one of: tiny"),
+        ("seed: 0", "seed: -1", "seed: expected an integer of 0 or more, found -1"),
+        ("seed: 0", "sead: 0", "unknown key 'sead'; did you mean 'seed'?"),
+        ("hub: null", "hbu: null", "sources.hbu: unknown key; did you mean 'hub'?"),
+        ("threshold: 1.0", "treshold: 1.0", "profiles.tiny.raft.treshold: unknown key; did you mean 'threshold'?"),
+        ("threshold: 1.0", "threshold: high", "profiles.tiny.raft.threshold: found 'high': should be a valid number"),
+        ("threshold: 1.0", "threshold: 1.5", "raft.threshold: found 1.5: should be less than or equal to 1"),
+        ("per_task: 8", "per_task: true", "raft.per_task: found True: should be a valid integer"),
+        ("    raft:", "    rfat:", "profiles.tiny: unknown key 'rfat'; did you mean 'raft'?"),
+        ("k: [1, 4, 8]", "k: [1, 16]", "every k must lie in 1..sample.n = 8"),
+        ("      mbpp: null\n", "", "profiles.tiny.sources: key 'mbpp' is missing"),
+        ("heads: 4", "heads: 3", "heads must divide hidden"),
+        ('"2": {parent: cycle-1', '"2": {parent: cycle-7', "cycles.2.parent: found 'cycle-7', expected one made before"),
+        ('"2": {parent', "2: {parent", "cycles.2: expected a number in quotes"),
+        ("  - cycle-3", "  - cycle-9", "models: found 'cycle-9', expected one of: base, sft, cycle-1"),
+        ("profile: tiny", "profile: [tiny", "not YAML"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    tmp_path: Path, stage: Run, before: str, after: str, message: str
+) -> None:
+    assert before in SHIPPED
+    (tmp_path / "params.yaml").write_text(SHIPPED.replace(before, after, 1))
+    error = stage("settings", code=1).stderr
+    assert message in error
+    assert error.startswith("error: params.yaml")
+    assert error.count("\n") == 1
+
+
+def test_a_missing_file_is_an_error_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Params().section(SampleSettings, "sample") == SampleSettings()
+    with pytest.raises(InputError, match="no such file"):
+        Params("absent.yaml")
+
+
+def test_settings_of_one_cycle(tmp_path: Path) -> None:
+    params = Params(ROOT / "params.yaml")
+    assert params.top(CycleSettings, "cycles.2").parent == "cycle-1"
+    with pytest.raises(InputError, match=r"cycles\.9: no such entry"):
+        params.top(CycleSettings, "cycles.9")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(BaseSettings, {"hub": "a/b", "tiny": None}), (RaftSettings, {"train": {"learning_rate": 1.0}}), (SampleSettings, None)],
+)
+def test_sections_have_defaults(kind: type[Settings], value: dict | None) -> None:
+    kind.parse(value, "p")

@@ -1,0 +1,157 @@
+"""prepare as it is run: what it writes, what it drops, what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.common import records
+from stages.common.records import Task
+from tests.sources.hub_layout import HUMANEVAL_ROW, MBPP_ROW, write_humaneval, write_mbpp
+
+ROOT = Path(__file__).parents[1]
+MIRROR = Path(os.environ.get("HALO_FORGE_HUB", ROOT / ".." / "shared" / "hub"))
+SPLITS = ("train", "validation", "benchmark")
+SMALL = {"demonstrations": [2, 3, 0], "prompts": [0, 4, 0], "validation": [0, 2, 0], "benchmark": [0, 4, 2]}
+
+
+def prepare(folder: Path, source: str, settings: object, hub: Path | None = None) -> subprocess.CompletedProcess:
+    """Run the script with one profile that has just this source; its files go below `folder`."""
+    profile = {"verify": {}, "sources": {source: settings}}
+    params = {"profile": "p", "seed": 3, "sources": {"hub": hub and str(hub)}, "profiles": {"p": profile}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    command = [sys.executable, "-m", "stages.prepare", "--source", source, "--params", folder / "params.yaml"]
+    command += ["--out", folder / "tasks", "--metrics", folder / "metrics.json"]
+    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def written(folder: Path) -> dict[str, list[Task]]:
+    return {split: list(records.read(Task, folder / "tasks" / f"{split}.jsonl")) for split in SPLITS}
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def expect_refusal(folder: Path, result: subprocess.CompletedProcess, *parts: str) -> None:
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr
+    assert not (folder / "tasks").exists()
+    assert not (folder / "metrics.json").exists()
+
+
+def test_synthetic_with_its_references_verified(tmp_path: Path) -> None:
+    result = prepare(tmp_path, "synthetic", SMALL)
+    assert result.returncode == 0, result.stderr
+    assert metrics(tmp_path) == {
+        "used": True,
+        "train": 9,
+        "validation": 2,
+        "benchmark": 6,
+        "demonstrations": 5,
+        "dropped": 0,
+    }
+    assert {split: len(tasks) for split, tasks in written(tmp_path).items()} == {
+        "train": 9,
+        "validation": 2,
+        "benchmark": 6,
+    }
+    assert result.stdout == "synthetic: train 9, validation 2, benchmark 6; dropped 0\n"
+
+
+def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
+    settings = {**SMALL, "check_references": False}
+    contents = []
+    for _ in range(2):
+        assert prepare(tmp_path, "synthetic", settings).returncode == 0
+        contents.append({path.name: path.read_bytes() for path in sorted((tmp_path / "tasks").iterdir())})
+    assert contents[0] == contents[1]
+    assert list(contents[0]) == ["benchmark.jsonl", "train.jsonl", "validation.jsonl"]
+
+
+def test_a_source_set_to_null_is_empty(tmp_path: Path) -> None:
+    result = prepare(tmp_path, "mbpp", None)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "mbpp: not used by profile p\n"
+    assert written(tmp_path) == {split: [] for split in SPLITS}
+    assert metrics(tmp_path) == {
+        "used": False,
+        "train": 0,
+        "validation": 0,
+        "benchmark": 0,
+        "demonstrations": 0,
+        "dropped": 0,
+    }
+
+
+def test_a_task_whose_reference_fails_is_dropped(tmp_path: Path) -> None:
+    wrong = {**HUMANEVAL_ROW, "task_id": "HumanEval/1", "canonical_solution": "    return x\n"}
+    broken = {**HUMANEVAL_ROW, "task_id": "HumanEval/2", "canonical_solution": "    return (\n"}
+    write_humaneval(tmp_path / "hub", [HUMANEVAL_ROW, wrong, broken])
+    result = prepare(tmp_path, "humaneval", {}, tmp_path / "hub")
+    assert result.returncode == 0, result.stderr
+    assert [task.task_id for task in written(tmp_path)["benchmark"]] == ["HumanEval/0"]
+    found = metrics(tmp_path)
+    assert (found["benchmark"], found["dropped"]) == (1, 2)
+    dropped = [ids for key, ids in found.items() if key.endswith("_ids")]
+    assert sorted(dropped) == [["HumanEval/1"], ["HumanEval/2"]]
+
+
+def test_unchecked_references_are_kept(tmp_path: Path) -> None:
+    write_mbpp(tmp_path / "hub", [MBPP_ROW, {**MBPP_ROW, "code": "def twice(x):\n    return 0\n"}])
+    assert prepare(tmp_path, "mbpp", {"check_references": False}, tmp_path / "hub").returncode == 0
+    assert metrics(tmp_path)["train"] == metrics(tmp_path)["demonstrations"] == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "message"),
+    [
+        ("sintetic", {}, "source 'sintetic': unknown; did you mean 'synthetic'?"),
+        (
+            "synthetic",
+            {"benchmrk": [0, 1, 1]},
+            "profiles.p.sources.synthetic.benchmrk: unknown key; did you mean 'benchmark'?",
+        ),
+        ("synthetic", [1], "profiles.p.sources.synthetic: expected a map of settings, found [1]"),
+        (
+            "humaneval",
+            {"split": "train"},
+            "profiles.p.sources.humaneval.split: found 'train': HumanEval is a benchmark",
+        ),
+        ("mbpp", {"limit": 0}, "profiles.p.sources.mbpp.limit: found 0: "),
+        ("mbpp", {"config": "all"}, "profiles.p.sources.mbpp.config: found 'all': "),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, source: str, settings: object, message: str) -> None:
+    expect_refusal(tmp_path, prepare(tmp_path, source, settings), message)
+
+
+def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
+    result = prepare(tmp_path, "mbpp", {}, tmp_path / "nowhere")
+    expect_refusal(tmp_path, result, "google-research-datasets/mbpp: no such directory", "sources.hub")
+
+
+@pytest.mark.hub
+@pytest.mark.skipif(not MIRROR.is_dir(), reason="no mirror of the hub; name one in HALO_FORGE_HUB")
+@pytest.mark.parametrize(
+    ("source", "settings", "sizes"),
+    [
+        ("humaneval", {}, (0, 0, 164)),
+        ("mbpp", {}, (374, 90, 500)),
+        ("mbpp", {"config": "sanitized"}, (120, 43, 257)),
+    ],
+)
+def test_every_published_reference_earns_its_reward(
+    tmp_path: Path, source: str, settings: dict, sizes: tuple[int, ...]
+) -> None:
+    result = prepare(tmp_path, source, settings, MIRROR)
+    assert result.returncode == 0, result.stderr
+    found = metrics(tmp_path)
+    assert tuple(found[split] for split in SPLITS) == sizes, found

@@ -1,0 +1,113 @@
+"""Sampling in shards: the same bytes whatever the number of processes, and after a real kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.common import records
+from stages.common.records import Sample
+from tests.conftest import ROOT, Run, make_task
+
+SETTINGS = """
+seed: 7
+sample: {{n: 3, temperature: {temperature}, top_p: 0.95, max_new_tokens: {tokens}, shard: 4, batch: 6, workers: {workers}}}
+compute: {{threads: 1, dtype: float32, attention: sdpa}}
+cycles: {{"1": {{parent: sft}}, "2": {{parent: cycle-1, temperature: 0.5}}}}
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    path = tmp_path / "tasks.jsonl"
+    records.write(path, [make_task(number, prompt="Write f(xs): " + "x " * (number % 7)) for number in range(30)])
+    return path
+
+
+def settings(folder: Path, workers: int = 1, temperature: float = 1.0, tokens: int = 12) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(SETTINGS.format(workers=workers, temperature=temperature, tokens=tokens))
+    return path
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_processes(
+    tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path
+) -> None:
+    for workers in (1, 2):
+        settings(tmp_path, workers)
+        stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", f"{workers}.jsonl", "--timing", "t.json")
+    assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
+    samples = list(records.read(Sample, tmp_path / "1.jsonl"))
+    assert [(s.task_id, s.sample) for s in samples] == [(f"t/{t}", n) for t in range(30) for n in range(3)]
+    assert all(0 < s.tokens <= 12 and s.finish_reason in ("stop", "length") for s in samples)
+    assert len({s.seed for s in samples}) == 8  # one seed per shard of 4 tasks
+    assert len({s.completion for s in samples}) > 60  # drawn, not repeated
+    assert not list(tmp_path.glob("*.partial"))
+    assert json.loads((tmp_path / "t.json").read_text())["processes"] == 2
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
+    settings(tmp_path, workers=2, tokens=200)
+    stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", "whole.jsonl")
+    command = [sys.executable, "-m", "stages.sample", "--model", checkpoint, "--tasks", tasks, "--out", "cut.jsonl"]
+    running = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
+    shards = tmp_path / "cut.jsonl.partial"
+    while len(list(shards.rglob("shard-*.jsonl"))) < 2:
+        assert running.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGKILL)  # its workers die by themselves
+    running.wait()
+    deadline = time.monotonic() + 10
+    while subprocess.run(["pgrep", "-g", str(running.pid)], check=False, capture_output=True).stdout:
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.05)
+    assert not (tmp_path / "cut.jsonl").exists()
+    kept = {path: path.stat().st_mtime_ns for path in shards.rglob("shard-*.jsonl")}
+    assert 2 <= len(kept) < 8
+
+    again = stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", "cut.jsonl")
+    assert f"{len(kept)} of 8 shards are there" in again.stdout
+    assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_shards_of_other_settings_are_not_reused(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
+    stale = tmp_path / "s.jsonl.partial" / "0123" / "shard-00000.jsonl"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("stale\n")
+    settings(tmp_path)
+    stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", "s.jsonl")
+    assert "stale" not in (tmp_path / "s.jsonl").read_text()
+
+
+def test_cycles_draw_from_streams_of_their_own(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
+    settings(tmp_path)
+    files = []
+    for cycle in (1, 2):
+        stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", f"c{cycle}.jsonl", "--cycle", cycle)
+        files.append(list(records.read(Sample, tmp_path / f"c{cycle}.jsonl")))
+    assert {s.temperature for s in files[0]} == {1.0}
+    assert {s.temperature for s in files[1]} == {0.5}, "the cycle's own setting applies"
+    assert {s.cycle for s in files[1]} == {"2"}
+    assert {s.seed for s in files[0]}.isdisjoint(s.seed for s in files[1])
+
+
+def test_greedy_answers_are_all_the_same(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
+    settings(tmp_path, temperature=0)
+    stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", "s.jsonl")
+    by_task: dict[str, set[str]] = {}
+    for sample in records.read(Sample, tmp_path / "s.jsonl"):
+        by_task.setdefault(sample.task_id, set()).add(sample.completion)
+    assert all(len(texts) == 1 for texts in by_task.values())
+
+
+def test_a_prompt_without_room_is_named(tmp_path: Path, stage: Run, checkpoint: Path) -> None:
+    settings(tmp_path)
+    records.write(tmp_path / "long.jsonl", [make_task(0, prompt="x " * 600)])
+    error = stage("sample", "--model", checkpoint, "--tasks", "long.jsonl", "--out", "s.jsonl", code=1).stderr
+    assert "error: task t/0: its prompt of" in error
+    assert not (tmp_path / "s.jsonl").exists()
