@@ -4,7 +4,6 @@ python -m stages.benchmark --samples data/benchmark/sft.jsonl --tasks data/mix/b
 python -m stages.benchmark --model models/sft --tasks data/mix/benchmark.jsonl --out sft.json
 """
 
-import csv
 import subprocess
 import sys
 from argparse import Namespace
@@ -13,14 +12,14 @@ from pathlib import Path
 from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
-from stages.common.files import replacing, write_json
+from stages.common.files import write_csv, write_json
 from stages.common.params import Params, argument_parser
 from stages.common.records import Sample, Task
 from stages.common.score import categories, counts, figures
 from stages.common.timing import write_timing
 from stages.settings.benchmark import BenchmarkSettings, ScoreSettings
 from stages.settings.verify import VerifySettings
-from stages.verifiers.pool import verify_to_file
+from stages.verifiers.files import verify_file
 
 
 def draw_samples(args: Namespace) -> Path:
@@ -34,17 +33,16 @@ def draw_samples(args: Namespace) -> Path:
     return out
 
 
-def write_categories(path: Path, tasks: dict[str, Task], tally: dict[str, tuple[int, int]], score: ScoreSettings) -> None:
+def write_categories(
+    path: Path, tasks: dict[str, Task], tally: dict[str, tuple[int, int]], score: ScoreSettings
+) -> None:
     """CSV: one row per category, with its number of tasks and its figures."""
     rows = [
         {"field": field, "value": value, "tasks": len(ids), **figures([tally[i] for i in ids], score)}
         for (field, value), ids in categories(tasks).items()
     ]
     header = ["field", "value", "tasks", *figures([(max(score.k), 0)], score)]
-    with replacing(path) as file:
-        writer = csv.DictWriter(file, header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, header, rows)
 
 
 def main() -> None:
@@ -64,7 +62,7 @@ def main() -> None:
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     samples = args.samples or draw_samples(args)
     verdicts = args.verdicts or args.out.with_suffix(".verdicts.jsonl")
-    timing = verify_to_file(tasks, samples, verdicts, params.section(VerifySettings, "verify"))
+    _, timing = verify_file(tasks, samples, verdicts, params.section(VerifySettings, "verify"))
     tally = counts(records.read(records.Verdict, verdicts))
     if missing := [task_id for task_id in tasks if task_id not in tally]:
         raise InputError(f"{samples}: no sample of task '{missing[0]}' (and {len(missing) - 1} more)")

@@ -34,14 +34,20 @@ def source_settings(params: Params, name: str) -> Settings | None:
     return None if entries.get(name, {}) is None else params.section(kind, f"sources.{name}")
 
 
-def failed_references(tasks: Iterable[Task], settings: VerifySettings) -> dict[str, list[str]]:
-    """Ids of the tasks whose own reference solution does not earn 1.0, by the level it reached."""
+def failed_references(name: str, tasks: Iterable[Task], settings: VerifySettings) -> dict[str, list[str]]:
+    """Ids of the tasks whose own reference solution does not earn 1.0, by the level it reached.
+
+    Raises InputError where none earns it: then the source is not what it is taken for.
+    """
     checked = {task.task_id: task for task in tasks if task.reference is not None}
     samples = (Sample(task.task_id, 0, task.reference) for task in checked.values())
     failed = defaultdict(list)
     for verdict in verify_samples(checked, samples, settings):
         if verdict.reward < 1:
             failed[verdict.level].append(verdict.task_id)
+            last = f"{verdict.task_id}: {verdict.level}: {verdict.detail}"
+    if checked and sum(map(len, failed.values())) == len(checked):
+        raise InputError(f"source '{name}': not one of {len(checked)} reference solutions passes; {last}")
     return dict(sorted(failed.items()))
 
 
@@ -72,7 +78,7 @@ def main() -> None:
         splits |= {split: list(tasks) for split, tasks in sources.load(args.source, settings, hub, params.seed).items()}
         if settings.check_references:
             verify = params.section(VerifySettings, "verify")
-            failed = failed_references((task for split in SPLITS for task in splits[split]), verify)
+            failed = failed_references(args.source, (task for split in SPLITS for task in splits[split]), verify)
             bad = {task_id for ids in failed.values() for task_id in ids}
             splits = {split: [task for task in tasks if task.task_id not in bad] for split, tasks in splits.items()}
 

@@ -5,6 +5,7 @@ python -m stages.report --metrics metrics --out metrics/report
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from stages.common.cli import run
 from stages.common.errors import InputError
-from stages.common.files import replacing
+from stages.common.files import write_csv
 from stages.common.params import Params, argument_parser
 
 Row = dict[str, Any]
@@ -50,14 +51,14 @@ def learning_curve(folder: Path, models: list[str]) -> list[Row]:
 
 
 def rewards(folder: Path, cycles: list[str]) -> list[Row]:
-    """One row per cycle and reward: its share of the samples."""
+    """One row per cycle and reward: how many samples earned it, and their share."""
     rows = []
     for cycle in cycles:
-        figures = read_json(folder / "verify" / f"cycle-{cycle}.json")
-        counts = {key.removeprefix("reward_"): n for key, n in figures.items() if key.startswith("reward_")}
-        total = sum(counts.values())
+        counts: Counter[str] = Counter()
+        for row in read_csv(folder / "rewards" / f"cycle-{cycle}.csv"):
+            counts[row["reward"]] += int(row["samples"])
         for reward, count in counts.items():
-            share = round(count / total, 6) if total else 0.0
+            share = round(count / counts.total(), 6) if count else 0.0
             rows.append({"cycle": f"cycle {cycle}", "reward": reward, "samples": count, "share": share})
     return rows
 
@@ -73,17 +74,7 @@ def training_loss(folder: Path, models: list[str]) -> list[Row]:
 
 def pass_by_category(folder: Path, models: list[str]) -> list[Row]:
     """Every checkpoint's figures by category."""
-    return [
-        {"checkpoint": model, **row} for model in models for row in read_csv(folder / "category" / f"{model}.csv")
-    ]
-
-
-def write_table(path: Path, rows: list[Row], header: list[str]) -> None:
-    """Write rows as CSV; `header` names the columns where there are no rows."""
-    with replacing(path) as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    return [{"checkpoint": model, **row} for model in models for row in read_csv(folder / "category" / f"{model}.csv")]
 
 
 def summary(curve: list[Row]) -> Table:
@@ -106,11 +97,15 @@ def main() -> None:
     params = Params(args.params)
     models, cycles = params.raw["models"], list(params.raw["cycles"])
     curve = learning_curve(args.metrics, models)
-    write_table(args.out / "learning_curve.csv", curve, ["order", "checkpoint", "metric", "value", "low", "high"])
-    write_table(args.out / "rewards.csv", rewards(args.metrics, cycles), ["cycle", "reward", "samples", "share"])
-    loss = training_loss(args.metrics, models)
-    write_table(args.out / "training_loss.csv", loss, ["checkpoint", "step", "loss"])
-    write_table(args.out / "categories.csv", pass_by_category(args.metrics, models), ["checkpoint", "field", "value"])
+    tables = {
+        "learning_curve": (["order", "checkpoint", "metric", "value", "low", "high"], curve),
+        "rewards": (["cycle", "reward", "samples", "share"], rewards(args.metrics, cycles)),
+        "training_loss": (["checkpoint", "step", "loss"], training_loss(args.metrics, models)),
+    }
+    for name, (header, rows) in tables.items():
+        write_csv(args.out / f"{name}.csv", header, rows)
+    categories = pass_by_category(args.metrics, models)
+    write_csv(args.out / "categories.csv", list(categories[0]) if categories else ["checkpoint"], categories)
     Console().print(summary(curve))
 
 

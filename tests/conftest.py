@@ -35,7 +35,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from stages.settings.model import TinySettings
     from stages.settings.training import TrainSettings
 
-    texts = [f"# Write f(xs): add {n} to each number.\ndef f(xs):\n    return [x + {n} for x in xs]\n" for n in range(99)]
+    texts = [
+        f"# Write f(xs): add {n} to each number.\ndef f(xs):\n    return [x + {n} for x in xs]\n" for n in range(99)
+    ]
     settings = TinySettings(
         vocabulary=400, hidden=32, layers=2, heads=2, intermediate=64, train=TrainSettings(learning_rate=1e-3)
     )

@@ -57,7 +57,7 @@ def lazy_modules(name: str, command: str) -> set[str]:
     files = closure({name})
     lazy = set()
     if ROOT / "stages/verifiers/__init__.py" in files:
-        lazy |= set(REGISTRY.values())
+        lazy |= {path.partition(":")[0] for path in REGISTRY.values()}
     if ROOT / "stages/sources/__init__.py" in files and (source := re.search(r"--source (\w+)", command)):
         lazy.add(SOURCES[source[1]].module)
     return lazy
@@ -90,7 +90,9 @@ def write() -> None:
     for stage in document["stages"].values():
         definition = stage.get("do", stage)
         own = [dep for dep in definition.get("deps", []) if not is_module(dep)]
-        command = definition["cmd"].replace("${key}", "mbpp") if "stages.prepare" in definition["cmd"] else definition["cmd"]
+        command = (
+            definition["cmd"].replace("${key}", "mbpp") if "stages.prepare" in definition["cmd"] else definition["cmd"]
+        )
         modules = [m for m in module_deps(command) if "--source" not in command or m != "stages/sources/mbpp.py"]
         if "deps" not in definition:
             definition.insert(list(definition).index("cmd") + 1, "deps", [])

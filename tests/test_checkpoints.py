@@ -104,7 +104,9 @@ def test_an_unfit_tokenizer_is_refused(copy: Path, changes: dict, message: str) 
 def test_a_checkpoint_loads_as_any_other_model(checkpoint: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "add 3"}], add_generation_prompt=True, tokenize=False)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "add 3"}], add_generation_prompt=True, tokenize=False
+    )
     assert text == "<|user|>add 3<|assistant|>"
     out = model.generate(**tokenizer(text, return_tensors="pt"), max_new_tokens=4)
     assert out.shape[1] > len(tokenizer(text)["input_ids"])

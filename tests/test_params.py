@@ -39,7 +39,11 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
         ("k: [1, 4, 8]", "k: [1, 16]", "every k must lie in 1..sample.n = 8"),
         ("      mbpp: null\n", "", "profiles.tiny.sources: key 'mbpp' is missing"),
         ("heads: 4", "heads: 3", "heads must divide hidden"),
-        ('"2": {parent: cycle-1', '"2": {parent: cycle-7', "cycles.2.parent: found 'cycle-7', expected one made before"),
+        (
+            '"2": {parent: cycle-1',
+            '"2": {parent: cycle-7',
+            "cycles.2.parent: found 'cycle-7', expected one made before",
+        ),
         ('"2": {parent', "2: {parent", "cycles.2: expected a number in quotes"),
         ("  - cycle-3", "  - cycle-9", "models: found 'cycle-9', expected one of: base, sft, cycle-1"),
         ("profile: tiny", "profile: [tiny", "not YAML"),
@@ -72,7 +76,11 @@ def test_settings_of_one_cycle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [(BaseSettings, {"hub": "a/b", "tiny": None}), (RaftSettings, {"train": {"learning_rate": 1.0}}), (SampleSettings, None)],
+    [
+        (BaseSettings, {"hub": "a/b", "tiny": None}),
+        (RaftSettings, {"train": {"learning_rate": 1.0}}),
+        (SampleSettings, None),
+    ],
 )
 def test_sections_have_defaults(kind: type[Settings], value: dict | None) -> None:
     kind.parse(value, "p")

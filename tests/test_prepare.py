@@ -104,6 +104,12 @@ def test_a_task_whose_reference_fails_is_dropped(tmp_path: Path) -> None:
     assert sorted(dropped) == [["HumanEval/1"], ["HumanEval/2"]]
 
 
+def test_a_source_without_one_good_reference_is_refused(tmp_path: Path) -> None:
+    write_humaneval(tmp_path / "hub", [{**HUMANEVAL_ROW, "canonical_solution": "    return x\n"}])
+    result = prepare(tmp_path, "humaneval", {}, tmp_path / "hub")
+    expect_refusal(tmp_path, result, "not one of 1 reference solutions passes; HumanEval/0: wrong_answer")
+
+
 def test_unchecked_references_are_kept(tmp_path: Path) -> None:
     write_mbpp(tmp_path / "hub", [MBPP_ROW, {**MBPP_ROW, "code": "def twice(x):\n    return 0\n"}])
     assert prepare(tmp_path, "mbpp", {"check_references": False}, tmp_path / "hub").returncode == 0

@@ -55,7 +55,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, stage: Run, chec
     settings(tmp_path, workers=2, tokens=200)
     stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", "whole.jsonl")
     command = [sys.executable, "-m", "stages.sample", "--model", checkpoint, "--tasks", tasks, "--out", "cut.jsonl"]
-    running = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
+    )
     shards = tmp_path / "cut.jsonl.partial"
     while len(list(shards.rglob("shard-*.jsonl"))) < 2:
         assert running.poll() is None, "the run ended before it could be killed"

@@ -55,7 +55,11 @@ def test_samples_of_a_task_need_not_be_adjacent() -> None:
 
 
 def test_the_same_program_counts_once_whatever_surrounds_it() -> None:
-    same = ["def f(xs):\n    return 1\n", "def f(xs):  \n\n    return 1", "Here it is:\n```python\ndef f(xs):\n    return 1\n```"]
+    same = [
+        "def f(xs):\n    return 1\n",
+        "def f(xs):  \n\n    return 1",
+        "Here it is:\n```python\ndef f(xs):\n    return 1\n```",
+    ]
     assert chosen(judged(0, 1.0, 1.0, 1.0, codes=same)) == [("t/0", 0)]
     assert len(chosen(judged(0, 1.0, 1.0, 1.0, codes=same), deduplicate=False)) == 3
     # Of twins the better reward stays, so that a flaky twin does not lower it.

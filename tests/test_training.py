@@ -111,7 +111,10 @@ def test_an_adapter_is_trained_saved_and_loaded_on_its_base(checkpoint: Path, tm
 
     ids = torch.tensor([rows(checkpoint, 1)[0]["input_ids"]])
     trained = result.model.eval()(ids).logits
-    for loaded in (load.load_model(tmp_path / "adapter", COMPUTE), AutoModelForCausalLM.from_pretrained(tmp_path / "adapter")):
+    for loaded in (
+        load.load_model(tmp_path / "adapter", COMPUTE),
+        AutoModelForCausalLM.from_pretrained(tmp_path / "adapter"),
+    ):
         assert torch.allclose(loaded(ids).logits, trained, atol=1e-4)
     assert not torch.allclose(full(ids).logits, trained, atol=1e-2), "the adapter has learned something"
     # A second training goes on with the same adapter.
@@ -129,12 +132,16 @@ def test_examples_that_are_too_long_are_left_out_and_counted(checkpoint: Path, t
 
 def test_a_loss_that_is_no_number_stops_the_training(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(HaloForgeError, match="the training loss became"):
-        fit(checkpoint, tmp_path, TrainSettings(learning_rate=1e30, clip=1e30, epochs=4, batch=2, warmup=0, log_steps=1))
+        fit(
+            checkpoint, tmp_path, TrainSettings(learning_rate=1e30, clip=1e30, epochs=4, batch=2, warmup=0, log_steps=1)
+        )
 
 
 def raft(workplace: Path, stage: Run, checkpoint: Path, rewards: list[float]) -> str:
     task = make_task(0)
-    records.write(workplace / "s.jsonl", [Sample(task.task_id, n, f"def f(xs): return {n}") for n in range(len(rewards))])
+    records.write(
+        workplace / "s.jsonl", [Sample(task.task_id, n, f"def f(xs): return {n}") for n in range(len(rewards))]
+    )
     records.write(workplace / "v.jsonl", [Verdict(task.task_id, n, r, "l", "", 0, 1) for n, r in enumerate(rewards)])
     records.write(workplace / "e.jsonl", [Example("t/1", 0, "sft", 1.0, "p", "python", "c")])
     files = "--tasks tasks.jsonl --samples s.jsonl --verdicts v.jsonl --earlier e.jsonl --out cycle-1"
@@ -160,7 +167,9 @@ def test_a_cycle_in_which_nothing_passed_carries_the_model_forward(
     for file in checkpoint.iterdir():
         assert (workplace / "cycle-1" / file.name).read_bytes() == file.read_bytes()
     assert json.loads((workplace / "m.json").read_text())["accepted"] == 0
-    assert [e.cycle for e in records.read(Example, workplace / "t.jsonl")] == ["sft"], "the parent's examples stay known"
+    assert [e.cycle for e in records.read(Example, workplace / "t.jsonl")] == ["sft"], (
+        "the parent's examples stay known"
+    )
     assert (workplace / "c.csv").read_text() == "step,epoch,loss,learning_rate\n"
 
 

@@ -1,11 +1,12 @@
 """Files that are whole or absent: written under a temporary name, synced and renamed. Content hashes of artifacts."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,6 +49,14 @@ def write_json(path: Path | str, value: Any) -> None:
     with replacing(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
+
+
+def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV under `header`, whole or not at all."""
+    with replacing(path) as file:
+        writer = csv.DictWriter(file, header, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def content_hash(*paths: Path | str) -> str:

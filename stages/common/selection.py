@@ -52,7 +52,9 @@ def select(
     ]
 
 
-def _offer(heap: list[tuple[float, int, str]], reward: float, sample: Sample, task: Task, settings: RaftSettings) -> None:
+def _offer(
+    heap: list[tuple[float, int, str]], reward: float, sample: Sample, task: Task, settings: RaftSettings
+) -> None:
     item = (reward, -sample.sample, sample.completion)
     if settings.deduplicate:
         program = _normal(extract_code(sample.completion, task))

@@ -14,5 +14,9 @@ def write_timing(path: Path | None, values: dict[str, Any]) -> None:
     if path is None:
         return
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-    machine = {"cores": len(os.sched_getaffinity(0)), "machine": platform.machine(), "python": platform.python_version()}
+    machine = {
+        "cores": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
     write_json(path, {**values, "peak_memory_mb": round(peak_mb, 1), **machine})

@@ -1,6 +1,7 @@
 """Verdicts in figures: a streaming summary whose memory grows with the number of tasks, not of samples."""
 
 import hashlib
+from collections import Counter
 
 from stages.common.records import Sample, Verdict
 
@@ -8,17 +9,17 @@ DIGITS = 6
 
 
 class VerdictSummary:
-    """Counts verdicts as they come. `levels` and `ladder` fix which counts are always there, be they 0.
+    """Counts verdicts as they come. `ladder` holds the rewards that are listed even where no sample earned them.
 
     Samples of a task are expected next to each other; a task that comes back counts its distinct completions anew.
     """
 
-    def __init__(self, levels: tuple[str, ...], ladder: tuple[float, ...]) -> None:
+    def __init__(self, ladder: tuple[float, ...]) -> None:
         self.samples = 0
         self.passed = 0
         self.distinct = 0
-        self._rewards = dict.fromkeys(ladder, 0)
-        self._levels = dict.fromkeys(levels, 0)
+        self._ladder = ladder
+        self._counts: Counter[tuple[float, str]] = Counter()
         self._tests = 0.0
         self._reward = 0.0
         self._solved: dict[str, bool] = {}
@@ -30,8 +31,7 @@ class VerdictSummary:
         solved = verdict.reward == 1
         self.samples += 1
         self.passed += solved
-        self._rewards[verdict.reward] = self._rewards.get(verdict.reward, 0) + 1
-        self._levels[verdict.level] = self._levels.get(verdict.level, 0) + 1
+        self._counts[float(verdict.reward), verdict.level] += 1
         self._tests += verdict.tests_passed / verdict.tests_total if verdict.tests_total else 0.0
         self._reward += verdict.reward
         self._solved[sample.task_id] = self._solved.get(sample.task_id, False) or solved
@@ -61,6 +61,12 @@ class VerdictSummary:
             "mean_reward": share(self._reward, self.samples),
             "tests_passed": share(self._tests, self.samples),
             "distinct": share(self.distinct, self.samples),
-            **{f"reward_{reward}": count for reward, count in self._rewards.items()},
-            **{f"level_{level}": count for level, count in self._levels.items()},
         }
+
+    def table(self) -> list[dict[str, float | str | int]]:
+        """The histogram: rows of `reward`, `level` and `samples`, rising in reward."""
+        counts = dict(self._counts)
+        for reward in self._ladder:
+            if not any(reward == known for known, _ in counts):
+                counts[reward, ""] = 0
+        return [{"reward": r, "level": level, "samples": counts[r, level]} for r, level in sorted(counts)]

@@ -90,12 +90,14 @@ def _load_weights(path: Path, compute: ComputeSettings) -> PreTrainedModel:
     # transformers fills weights that a file lacks with random numbers and goes on.
     wrong = [*info.get("missing_keys", ()), *info.get("mismatched_keys", ())]
     if wrong:
-        raise InputError(f"{path}: {len(wrong)} weights missing or of the wrong shape, the first is {min(map(str, wrong))}")
+        raise InputError(
+            f"{path}: {len(wrong)} weights missing or of the wrong shape, the first is {min(map(str, wrong))}"
+        )
     return model
 
 
 def _load_adapter(path: Path, compute: ComputeSettings, trainable: bool) -> Any:
-    from peft import PeftModel  # noqa: PLC0415 - a second's import that full checkpoints do without
+    from peft import PeftModel
 
     named = json.loads((path / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     base = next((p for p in (Path(named or ""), path.parent / Path(named or "").name) if named and p.is_dir()), None)

@@ -82,4 +82,6 @@ def _expect_same_ids(tokenizer: Qwen2Tokenizer, saved: Path, texts: Sequence[str
     loaded = AutoTokenizer.from_pretrained(saved)
     for text in texts:
         if loaded(text)["input_ids"] != tokenizer(text)["input_ids"]:
-            raise HaloForgeError(f"{saved}: the tokenizer, loaded as {type(loaded).__name__}, gives other ids than saved")
+            raise HaloForgeError(
+                f"{saved}: the tokenizer, loaded as {type(loaded).__name__}, gives other ids than saved"
+            )

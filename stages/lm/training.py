@@ -1,6 +1,5 @@
 """Supervised training with TRL's SFTTrainer: of the tiny base, of the SFT stage and of RAFT cycles."""
 
-import csv
 import math
 import shutil
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from stages.common.errors import HaloForgeError, InputError
-from stages.common.files import replacing, value_hash
+from stages.common.files import value_hash, write_csv
 from stages.common.progress import Progress
 from stages.settings.training import TrainSettings
 
@@ -41,7 +40,9 @@ class _Watch(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
-            raise HaloForgeError(f"the training loss became {loss} by step {state.global_step}; lower the learning rate")
+            raise HaloForgeError(
+                f"the training loss became {loss} by step {state.global_step}; lower the learning rate"
+            )
 
 
 def fit_length(rows: list[dict], max_length: int) -> tuple[list[dict], int]:
@@ -73,7 +74,9 @@ def train(
     steps = math.ceil(len(rows) / settings.batch / settings.accumulation) * settings.epochs
     folder = work / value_hash([rows, settings.model_dump(), seed, validation])
     with Progress(label, steps, "steps") as progress:
-        trainer = _trainer(model, tokenizer, rows, settings, seed, folder, validation, warmup=int(steps * settings.warmup))
+        trainer = _trainer(
+            model, tokenizer, rows, settings, seed, folder, validation, warmup=int(steps * settings.warmup)
+        )
         trainer.add_callback(_Watch(progress))
         resume = _last_checkpoint(folder)
         if resume:
@@ -141,7 +144,7 @@ def _trainer(
     )
     adapter = None
     if settings.lora and not hasattr(model, "peft_config"):
-        from peft import LoraConfig  # noqa: PLC0415 - not needed for full fine-tuning
+        from peft import LoraConfig
 
         adapter = LoraConfig(
             r=settings.lora.rank,
@@ -185,9 +188,5 @@ def _curve(history: list[dict]) -> list[dict[str, float | int]]:
 
 def write_curve(path: Path | None, curve: list[dict[str, float | int]]) -> None:
     """Write a loss curve as CSV, with a header even where nothing was trained; nothing if `path` is None."""
-    if path is None:
-        return
-    with replacing(path) as file:
-        writer = csv.DictWriter(file, ["step", "epoch", "loss", "learning_rate"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(curve)
+    if path is not None:
+        write_csv(path, ["step", "epoch", "loss", "learning_rate"], curve)

@@ -82,6 +82,11 @@ def arguments(view: View, proc: bool) -> list[str]:
         args += ["--setenv", name, value]
     args += [*_system(), *_python(), "--dev", "/dev"]
     args += ["--proc", "/proc"] if proc else ["--size", "4096", "--tmpfs", "/proc"]
+    # Folders that bubblewrap makes on the way to a bind are closed to all but root otherwise.
+    binds = [args[at + 2] for at, arg in enumerate(args) if arg == "--ro-bind"]
+    folders = {"/etc", INSIDE_AT, PACKAGES_AT, *(str(Path(at).parent) for at in (*binds, *dict(view.folders)))}
+    made = sorted({str(parent) for folder in folders for parent in (Path(folder), *Path(folder).parents)} - {"/"})
+    args = [*(part for folder in made for part in ("--dir", folder)), *args]
     size = str(view.tmp_mb << 20)
     args += ["--size", size, "--tmpfs", "/tmp", "--size", size, "--tmpfs", "/dev/shm"]
     for script in sorted(INSIDE.glob("*.py")):

@@ -39,7 +39,9 @@ def expect_keys(value: Any, known: tuple[str, ...], where: str) -> None:
     for key in value:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
-            raise InputError(f"{where}: unknown key '{key}'; {f'did you mean {near[0]!r}?' if near else f'known: {known}'}")
+            raise InputError(
+                f"{where}: unknown key '{key}'; {f'did you mean {near[0]!r}?' if near else f'known: {known}'}"
+            )
     for key in known:
         if key not in value:
             raise InputError(f"{where}: key '{key}' is missing")

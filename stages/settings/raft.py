@@ -21,7 +21,9 @@ class RaftSettings(Settings):
     threshold: float = Field(1.0, gt=0, le=1, description="Least reward of an accepted sample.")
     per_task: int = Field(8, ge=1, description="Most accepted samples per task; the best rewards first.")
     deduplicate: bool = Field(True, description="Keep one of samples of a task whose code is the same.")
-    start: Literal["parent", "base", "sft"] = Field("parent", description="Weights that a cycle's training starts from.")
+    start: Literal["parent", "base", "sft"] = Field(
+        "parent", description="Weights that a cycle's training starts from."
+    )
     replay: ReplaySettings = Field(default=ReplaySettings(), description="Examples of earlier training.")
     train: TrainSettings = Field(description="Fine-tuning on the accepted samples.")
 

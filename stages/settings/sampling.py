@@ -19,4 +19,6 @@ class SampleSettings(Settings):
     max_new_tokens: int = Field(512, ge=1, description="Longest completion in tokens.")
     shard: int = Field(32, ge=1, description="Tasks per shard: the unit of seeding, of writing and of resuming.")
     batch: int = Field(256, ge=1, description="Sequences generated at a time.")
-    workers: int = Field(0, ge=0, description="Processes on the CPU, one thread each; 0 = all cores. No effect on text.")
+    workers: int = Field(
+        0, ge=0, description="Processes on the CPU, one thread each; 0 = all cores. No effect on text."
+    )

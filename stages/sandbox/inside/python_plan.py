@@ -30,12 +30,11 @@ def plan(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
         code = compile(module, "tests.py", "exec", flags=flags, dont_inherit=True)
         steps.append((kind, label or _label(node), marshal.dumps(code)))
 
-    def add_check(call: ast.expr, line: int) -> None:
-        """`check(candidate)` statement by statement, in names of its own."""
+    def add_check(argument: ast.expr) -> None:
+        """`check(argument)` statement by statement, in names of its own."""
         check = functions["check"]
-        parameter = check.args.args[0].arg
-        binding = ast.Assign([ast.Name(parameter, ast.Store())], call, lineno=line, col_offset=0)
-        add(BIND, ast.fix_missing_locations(binding), _label(call))
+        target = ast.copy_location(ast.Name(check.args.args[0].arg, ast.Store()), argument)
+        add(BIND, ast.copy_location(ast.Assign([target], argument), argument), _label(argument))
         for node in check.body:
             add(TEST if _asserts(node) else SETUP, node)
 
@@ -43,15 +42,14 @@ def plan(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
     for node in tree.body:
         name = _call_name(node)
         if name == "check" and unrolled and len(node.value.args) == 1 and not node.value.keywords:
-            add_check(node.value.args[0], node.lineno)
+            add_check(node.value.args[0])
         elif isinstance(node, ast.Import | ast.ImportFrom):
             add(IMPORT, node)
         else:
             add(TEST if _asserts(node) or name in called else SETUP, node)
     if "check" in functions and "check" not in called and entry_point and not _top_level_tests(tree):
-        check = functions["check"]
         if unrolled:
-            add_check(ast.parse(entry_point, mode="eval").body, check.lineno)
+            add_check(ast.parse(entry_point, mode="eval").body)
         else:
             add(TEST, ast.parse(f"check({entry_point})").body[0])
     if needs_pytest(tree):

@@ -1,0 +1,70 @@
+"""A file of samples in, a file of verdicts out, with progress, a summary and timing: what verify and benchmark share."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.common import records
+from stages.common.progress import Progress
+from stages.common.records import Sample, Task, Verdict
+from stages.common.verdict_summary import VerdictSummary
+from stages.settings.verify import VerifySettings
+from stages.verifiers.base import Verifier, code_version
+from stages.verifiers.pool import make_verifiers, verify_samples, worker_count
+from stages.verifiers.verdicts import LADDER
+
+
+def verify_file(
+    tasks: Mapping[str, Task], samples: Path, out: Path, settings: VerifySettings
+) -> tuple[VerdictSummary, dict[str, Any]]:
+    """Judge the samples of one JSON Lines file into another, in order, in memory that does not grow with them.
+
+    Returns the summary, a pure function of the verdicts, and what varies from run to run. Raises as verify_samples.
+    """
+    verifiers = make_verifiers(tasks, settings)
+    summary = VerdictSummary(LADDER)
+    began = time.monotonic()
+    records.write(out, _judged(tasks, samples, settings, verifiers, summary))
+    return summary, _timing(time.monotonic() - began, summary.samples, settings, verifiers)
+
+
+def _judged(
+    tasks: Mapping[str, Task],
+    path: Path,
+    settings: VerifySettings,
+    verifiers: dict[str, Verifier],
+    summary: VerdictSummary,
+) -> Iterator[Verdict]:
+    waiting: deque[Sample] = deque()
+
+    def samples() -> Iterator[Sample]:
+        for sample in records.read(Sample, path):
+            waiting.append(sample)
+            yield sample
+
+    with Progress(f"verify {path.stem}", _count_lines(path), "programs") as progress:
+        for verdict in verify_samples(tasks, samples(), settings, verifiers=verifiers):
+            summary.add(waiting.popleft(), verdict)
+            progress.update(1, f"pass rate {summary.pass_rate:.3f}")
+            yield verdict
+
+
+def _count_lines(path: Path) -> int | None:
+    """Lines of a file; None where it is missing (reading tells) or cannot be read twice, as a pipe."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def _timing(seconds: float, count: int, settings: VerifySettings, verifiers: dict[str, Verifier]) -> dict[str, Any]:
+    return {
+        "seconds": round(seconds, 3),
+        "programs_per_second": round(count / seconds, 1),
+        "workers": worker_count(settings),
+        "verifiers": {name: verifier.fingerprint() for name, verifier in sorted(verifiers.items())},
+        "code_version": code_version(),
+        "limits": settings.limits.model_dump(),
+    }
