@@ -10,7 +10,6 @@ from stages.common.params import Params, argument_parser
 from stages.common.timing import write_timing
 from stages.lm import hub, tiny
 from stages.settings.model import BaseSettings, ComputeSettings
-from stages.settings.sources import SyntheticSettings
 from stages.sources.synthetic import pretraining_texts
 
 
@@ -27,7 +26,7 @@ def main() -> None:
         timing = hub.fetch(settings, compute, args.out)
     else:
         tiny.load.use_threads(compute.threads)
-        texts = pretraining_texts(SyntheticSettings(pretraining=settings.tiny.texts), params.seed)
+        texts = pretraining_texts(settings.tiny.texts, params.seed)
         timing = tiny.build(settings.tiny, texts, params.seed, args.out).timing
     write_timing(args.timing, timing)
 

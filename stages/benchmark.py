@@ -1,6 +1,6 @@
 """Held-out pass@k of one checkpoint, from samples that are there or are drawn first.
 
-python -m stages.benchmark --samples data/benchmark/sft.jsonl --tasks data/mix/benchmark.jsonl --out metrics/benchmark/sft.json
+python -m stages.benchmark --samples data/benchmark/sft/samples.jsonl --tasks data/mix/benchmark.jsonl --out sft.json
 python -m stages.benchmark --model models/sft --tasks data/mix/benchmark.jsonl --out sft.json
 """
 

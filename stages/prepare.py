@@ -26,12 +26,13 @@ def source_settings(params: Params, name: str) -> Settings | None:
     """The active profile's settings of a source; None where the profile sets it to null: not used."""
     kind = sources.get(name).settings
     profile = params.profile
-    section = params.raw["profiles"][profile] if profile else params.raw
+    if profile is None:
+        return kind()
+    section = params.raw["profiles"][profile]
     entries = section.get("sources") if isinstance(section, dict) else None
-    entries = entries if isinstance(entries, dict) else {}
-    if profile and name not in entries:
+    if not isinstance(entries, dict) or name not in entries:
         raise InputError(f"{params.path}: profiles.{profile}.sources.{name}: missing; null means not used")
-    return None if entries.get(name, {}) is None else params.section(kind, f"sources.{name}")
+    return None if entries[name] is None else params.section(kind, f"sources.{name}")
 
 
 def failed_references(name: str, tasks: Iterable[Task], settings: VerifySettings) -> dict[str, list[str]]:

@@ -55,7 +55,7 @@ def carry_forward(parent: Path, out: Path) -> TrainResult:
     """Copy the parent's checkpoint: nothing passed, so there is nothing to learn from."""
     with replacing_directory(out) as directory:
         shutil.copytree(parent, directory, dirs_exist_ok=True)
-    return TrainResult(None, {"steps": 0})
+    return TrainResult(None, {"examples": 0, "examples_too_long": 0, "train_loss": None})
 
 
 def main() -> None:

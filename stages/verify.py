@@ -1,6 +1,6 @@
 """Judge samples: one verdict per sample, in the samples' order.
 
-python -m stages.verify --tasks data/mix/train.jsonl --samples data/samples/cycle-1.jsonl --out data/verdicts/cycle-1.jsonl
+python -m stages.verify --tasks T.jsonl --samples S.jsonl --out V.jsonl
 
 What a sample holds runs in a sandbox and nowhere else; without a working sandbox the script ends with an error.
 """

@@ -87,7 +87,7 @@ def test_cases_and_rewards_are_checked(tmp_path: Path) -> None:
         list(records.read(Task, write_lines(tmp_path / "t.jsonl", [json.dumps(bad)])))
     verdict = json.loads(records.encode(Verdict("t/0", 0, 1.0, "pass", "", 1, 1)))
     path = write_lines(tmp_path / "v.jsonl", [json.dumps({**verdict, "reward": 1.5})])
-    with pytest.raises(InputError, match="field 'reward': expected 0..1"):
+    with pytest.raises(InputError, match=r"field 'reward': expected 0\.\.1"):
         list(records.read(Verdict, path))
 
 

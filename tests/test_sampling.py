@@ -16,7 +16,7 @@ from tests.conftest import ROOT, Run, make_task
 
 SETTINGS = """
 seed: 7
-sample: {{n: 3, temperature: {temperature}, top_p: 0.95, max_new_tokens: {tokens}, shard: 4, batch: 6, workers: {workers}}}
+sample: {{n: 3, temperature: {temperature}, max_new_tokens: {tokens}, shard: 4, batch: 6, workers: {workers}}}
 compute: {{threads: 1, dtype: float32, attention: sdpa}}
 cycles: {{"1": {{parent: sft}}, "2": {{parent: cycle-1, temperature: 0.5}}}}
 """

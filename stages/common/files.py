@@ -60,7 +60,7 @@ def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Mapping[st
 
 
 def content_hash(*paths: Path | str) -> str:
-    """BLAKE2 digest (32 hex digits) over the relative names and bytes of files and directories; hidden files left out."""
+    """BLAKE2 digest (32 hex digits) of the relative names and bytes of files and directories; hidden ones left out."""
     digest = hashlib.blake2b(digest_size=16)
     for root in map(Path, paths):
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())

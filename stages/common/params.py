@@ -91,7 +91,7 @@ def read_yaml(path: Path | str) -> Any:
 
 
 class Params:
-    """params.yaml, decoded; sections are validated as they are asked for. A file without `profiles` has them at the top.
+    """params.yaml, decoded; sections are validated as they are asked for. Without `profiles` they stand at the top.
 
     A file that is not there counts as empty when it was not asked for by name, so that a script whose settings all
     have defaults (verify, for one) runs anywhere.

@@ -47,16 +47,14 @@ class VerdictSummary:
         """Share of samples with reward 1.0."""
         return self.passed / self.samples if self.samples else 0.0
 
-    def metrics(self) -> dict[str, float | int]:
-        """A flat map: shares are of all samples, `tasks_solved` of the tasks that have samples; counts are integers."""
+    def metrics(self) -> dict[str, float]:
+        """A flat map of shares: `tasks_solved` of the tasks that have samples, the others of all samples."""
 
         def share(part: float, whole: int) -> float:
             return round(part / whole, DIGITS) if whole else 0.0
 
         return {
-            "samples": self.samples,
             "pass_rate": share(self.passed, self.samples),
-            "tasks": len(self._solved),
             "tasks_solved": share(sum(self._solved.values()), len(self._solved)),
             "mean_reward": share(self._reward, self.samples),
             "tests_passed": share(self._tests, self.samples),

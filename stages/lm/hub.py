@@ -43,6 +43,6 @@ def _download(settings: BaseSettings) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise InputError(
-            f"base.hub: cannot fetch {settings.hub} at {settings.revision}: {reason}; base.hub may name a local directory"
+            f"base.hub: cannot fetch {settings.hub} at {settings.revision}: {reason}; a local directory will do as well"
         ) from None
     return Path(folder)

@@ -88,14 +88,17 @@ def train(
     result.metrics = {
         "examples": len(rows),
         "examples_too_long": too_long,
-        "steps": trainer.state.global_step,
         "train_loss": round(final[-1], 6) if final else None,
-        "trained_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
     }
     if validation:
         result.metrics["validation_loss"] = round(trainer.evaluate()["eval_loss"], 6)
     tokens = sum(len(row["input_ids"]) for row in rows) * settings.epochs
-    result.timing = {"train_seconds": round(seconds, 3), "train_tokens_per_second": round(tokens / seconds, 1)}
+    result.timing = {
+        "train_seconds": round(seconds, 3),
+        "train_tokens_per_second": round(tokens / seconds, 1),
+        "steps": trainer.state.global_step,
+        "trained_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+    }
     return result
 
 

@@ -26,7 +26,6 @@ class HubSettings(Settings):
 class SyntheticSettings(Settings):
     """Procedural tasks. Each list counts the tasks of one, of two and of three steps."""
 
-    pretraining: BySteps = _sizes(1500, 1300, 200, "texts for a base model made here; taken from base.tiny.texts")
     demonstrations: BySteps = _sizes(100, 300, 200, "train tasks with a reference solution")
     prompts: BySteps = _sizes(0, 300, 300, "train tasks without a reference solution, learned from tests only")
     validation: BySteps = _sizes(0, 40, 40, "validation tasks")

@@ -54,13 +54,13 @@ class Compiled(Verifier):
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         """Compile; then run the tests, the cases, or just the program."""
         if not code.strip():
-            return Finding(BROKEN, COMPILE_ERROR, "no code")
+            return Finding(BROKEN, COMPILE_ERROR, "no code", 0, count_tests(task))
         runnable = bool(task.tests.strip() or task.cases) or self.has_main(code)
         files, command = self.build(task, code, runnable)
         steps = self._steps(task, files, command) if runnable else [self._compile_step(command)]
         report = self._run(files, steps, sandbox)
         if report is None:
-            return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox")
+            return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox", 0, count_tests(task))
         compiled, runs = report["steps"][0], report["steps"][1:]
         if compiled["exit"] != 0 or compiled["limit"]:
             return self._not_compiled(task, compiled, sandbox)
@@ -91,7 +91,7 @@ class Compiled(Verifier):
         """A compiler that gives no reason is a suspect itself, until it has compiled a known-good program."""
         if compiled["limit"]:
             level, detail = run_trouble(compiled)
-            return Finding(BROKEN, level, f"the compiler is {detail}".replace("is too much", "gives too much"))
+            return Finding(BROKEN, level, f"compiling: {detail}", 0, count_tests(task))
         reason = compile_error(compiled["stderr"])
         if reason is None or "internal compiler error" in reason or "cannot execute" in reason:
             files, command = self.good_program(task)
@@ -99,7 +99,12 @@ class Compiled(Verifier):
             if good is None or good["steps"][0]["exit"] != 0:
                 said = (good["steps"][0]["stderr"].strip().splitlines() or ["nothing"])[-1] if good else "nothing"
                 raise SandboxError(f"{command[0]} does not compile a known-good program; it says: {said[:200]}")
-        return Finding(BROKEN, COMPILE_ERROR, reason or "the compiler crashes")
+        return Finding(BROKEN, COMPILE_ERROR, reason or "the compiler crashes", 0, count_tests(task))
+
+
+def count_tests(task: Task) -> int:
+    """Test text that is compiled in counts as one test, each case as one."""
+    return bool(task.tests.strip()) + len(task.cases)
 
 
 def compile_error(diagnostics: str) -> str | None:
@@ -118,12 +123,10 @@ def _judge(task: Task, runs: list[dict], reward: float) -> Finding:
     if not task.tests.strip() and not task.cases:
         trouble = run_trouble(runs[0])
         return Finding(reward, *trouble) if trouble else Finding(RUNS, RAN, "no tests")
-    total = len(task.cases)
     if task.tests.strip():
-        total += 1
         tests.append(_judge_tests(runs.pop(0)))
     tests += [judge_run(at, run, case["stdout"]) for at, (run, case) in enumerate(zip(runs, task.cases, strict=False), 1)]
-    return combine(tests, total, failed_reward=reward)
+    return combine(tests, count_tests(task), failed_reward=reward)
 
 
 def _judge_tests(run: dict) -> Test:

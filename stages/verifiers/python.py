@@ -40,7 +40,7 @@ class Python(Verifier):
         packages = package_paths(("pytest", *settings.pytest.packages))
         self.plain = View(packages=packages, tmp_mb=settings.limits.tmp_mb)
         # A copy of the interpreter that holds pytest is slower to make, so only tests that need it get one.
-        loaded = ("pytest", "_pytest.assertion.rewrite", "_pytest.python_api", "unittest.mock", "python_items")
+        loaded = ("pytest", "unittest.mock", "python_items")
         self.with_pytest = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=loaded)
 
     def check_task(self, task: Task) -> None:

@@ -25,7 +25,7 @@ from stages.settings.sources import SyntheticSettings
 settings = SyntheticSettings(demonstrations=[5, 9, 9], prompts=[0, 9, 9], validation=[1, 5, 5], benchmark=[1, 5, 5])
 for tasks in load("synthetic", settings, None, 7).values():
     print(*map(encode, tasks), sep="\\n")
-print(*pretraining_texts(settings, 7))
+print(*pretraining_texts([40, 40, 40], 7))
 """
 
 
@@ -36,7 +36,7 @@ def tasks() -> dict[str, list[Task]]:
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    return pretraining_texts(SETTINGS, 0)
+    return pretraining_texts([1500, 1300, 200], 0)
 
 
 def body(code: str) -> str:
@@ -205,12 +205,12 @@ def test_no_constant_function_passes_more_than_half(tasks: dict[str, list[Task]]
 
 def test_splits_do_not_depend_on_each_other_s_sizes(tasks: dict[str, list[Task]], texts: list[str]) -> None:
     """More prompts must not retrain the base model, and a larger benchmark must not change the training data."""
-    changed = SyntheticSettings(prompts=[0, 10, 10], benchmark=[0, 6, 6], pretraining=[100, 0, 0])
+    changed = SyntheticSettings(prompts=[0, 10, 10], benchmark=[0, 6, 6])
     again = load(changed, None, 0)
     assert again["train"][:600] == tasks["train"][:600]
     assert again["train"][600].prompt == tasks["train"][600].prompt
     assert again["validation"] == tasks["validation"]
-    assert pretraining_texts(changed, 0) == texts[:100]
+    assert pretraining_texts([100, 0, 0], 0) == texts[:100]
     assert load(changed, None, 1)["train"][0] != tasks["train"][0]
 
 
@@ -219,7 +219,7 @@ def test_more_tasks_than_there_are_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(
         InputError, match=r"^synthetic pretraining: asked for 90000 seen tasks of 1 step\(s\), there are only \d+$"
     ):
-        pretraining_texts(SyntheticSettings(pretraining=[90_000, 0, 0]), 0)
+        pretraining_texts([90_000, 0, 0], 0)
     none = {split: [0, 0, 0] for split in ("demonstrations", "prompts", "validation")}
     with pytest.raises(
         InputError, match=r"^synthetic benchmark: asked for 5000 seen tasks of 2 step\(s\), there are only \d+$"

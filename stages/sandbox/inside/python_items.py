@@ -14,7 +14,10 @@ import pytest
 
 FOLDER = Path("/tmp/tests")
 ARGUMENTS = ["-c", os.devnull, "--rootdir", str(FOLDER), "--noconftest", "--capture=sys", "-q"]
-ARGUMENTS += [part for name in ("cacheprovider", "faulthandler", "junitxml", "pastebin", "doctest") for part in ("-p", f"no:{name}")]
+# What tells nothing here: caches, reports, and the full garbage collections of the last two.
+UNUSED = ("cacheprovider", "doctest", "faulthandler", "junitxml", "pastebin", "threadexception", "unraisableexception")
+ARGUMENTS += [part for name in UNUSED for part in ("-p", f"no:{name}")]
+NO_REASON = ("error", "failed")
 
 
 class _Given(pytest.Module):
@@ -49,11 +52,12 @@ class _Collect:
         self.results.say(items=len(session.items))
 
     def pytest_exception_interact(self, node: Any, call: Any, report: Any) -> None:
-        """Keep the exception of a failing phase for the test's message."""
+        """Keep the exception of a test's first failing phase for its message; comes after the phase's report."""
         error = call.excinfo.value
         kind = "wrong" if type(error).__name__ in ("AssertionError", "Failed") else "error"
         first = (str(error).splitlines() or [""])[0]
-        self.trouble.setdefault(node.nodeid, (kind, f"{type(error).__name__}: {first}".rstrip(": ")))
+        if self.trouble.get(node.nodeid, NO_REASON) == NO_REASON:
+            self.trouble[node.nodeid] = (kind, f"{type(error).__name__}: {first}".rstrip(": "))
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """One result per test, after its last phase."""
@@ -68,7 +72,7 @@ class _Collect:
 
 def run_items(wanted: list[str], names: dict, results: Any) -> None:
     """Collect and run `wanted` of the module namespace `names`; `results` takes the count and one result per test."""
-    FOLDER.mkdir()
+    FOLDER.mkdir(exist_ok=True)
     file = FOLDER / "test_task.py"
     file.touch()
     module = types.ModuleType("test_task")
@@ -76,3 +80,20 @@ def run_items(wanted: list[str], names: dict, results: Any) -> None:
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
         sys.modules["test_task"] = module
         pytest.main([*ARGUMENTS, str(file)], plugins=[_Collect(wanted, module, results)])
+
+
+def warm() -> None:
+    """Run a session over nothing much, so that what pytest loads and prepares late is there before the first job."""
+
+    class Unheard:
+        """Takes results and forgets them."""
+
+        def say(self, **_: object) -> None:
+            """Nothing."""
+
+        def add(self, *_: object) -> None:
+            """Nothing."""
+
+    names: dict = {}
+    exec("import pytest\n@pytest.mark.parametrize('x', [1])\ndef test_x(x, tmp_path): assert x == 1\n", names)
+    run_items(["test_x"], names, Unheard())

@@ -19,10 +19,10 @@ import hmac
 import json
 import marshal
 import os
-import resource
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 
 import python_plan
 from python_program import BROKEN_SOURCE, compile_source, new_module
@@ -48,9 +48,12 @@ def run(supervisor: Supervisor, job: dict) -> dict:
     except BROKEN_SOURCE as error:
         line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
         broken = f"{line}{type(error).__name__}: {getattr(error, 'msg', None) or error}"
+    run_items = None
+    if any(kind == python_plan.PYTEST for kind, _, _ in steps):
+        from python_items import run_items  # the zygote has it loaded where such tests are expected
     ledger = _Ledger(job["secret"], steps)
     ended = supervisor.run(
-        lambda channel: _main(job, steps, channel), job["limits"], capture=False, listen=ledger.receive
+        lambda channel: _main(job, steps, run_items, channel), job["limits"], capture=False, listen=ledger.receive
     )
     return {"broken_tests": broken, **ledger.report(ended), "ended": ended}
 
@@ -122,12 +125,11 @@ def _say(channel: int, **message: object) -> None:
         view = view[os.write(channel, view) :]
 
 
-def _main(job: dict, steps: list, channel: int) -> None:
+def _main(job: dict, steps: list, run_items: Callable | None, channel: int) -> None:
     """The runner: code under test, then the tests."""
-    steps.clear()  # this copy would lie in the memory of the code under test
-    source, job_tests = job["code"], job["tests"]
+    source = job["code"]
+    steps.clear()  # these copies would lie before the eyes of the code under test
     job.clear()
-    del job, job_tests
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     code = compile_source(source, "solution.py")
     if isinstance(code, str):
@@ -145,7 +147,7 @@ def _main(job: dict, steps: list, channel: int) -> None:
         os._exit(0)
     _say(channel, loaded=True)
     secret, steps = _receive_tests(channel)
-    _run_steps(_Results(channel, secret), steps, module.__dict__)
+    _run_steps(_Results(channel, secret), steps, module.__dict__, run_items)
     os._exit(0)
 
 
@@ -171,13 +173,11 @@ class _Results:
         _say(self.channel, secret=self.secret, **message)
 
 
-def _run_steps(results: _Results, steps: list, names: dict) -> None:
+def _run_steps(results: _Results, steps: list, names: dict, run_items: Callable | None) -> None:
     """Every test is run, also after one has failed. A broken set-up step is told with the next test that fails."""
     trouble = ""
     for kind, label, code in steps:
         if kind == python_plan.PYTEST:
-            from python_items import run_items  # noqa: PLC0415 - only where the tests lean on pytest
-
             run_items(marshal.loads(code), names, results)
             continue
         if kind == python_plan.BIND:

@@ -24,6 +24,7 @@ import functools  # noqa: F401
 import gc
 import hashlib  # noqa: F401
 import heapq  # noqa: F401
+import importlib
 import itertools  # noqa: F401
 import json
 import math  # noqa: F401
@@ -55,7 +56,9 @@ def main() -> None:
     wish = json.loads(_line(control))
     site.setquit()  # exit() and quit(), which programs use, are not there without the site module
     for name in wish["preload"]:
-        __import__(name)
+        module = importlib.import_module(name)
+        if hasattr(module, "warm"):
+            module.warm()
     warnings.simplefilter("ignore")
     can_nest = wish["nested"] and _can_nest()
     spare_user = wish["spare_user"]

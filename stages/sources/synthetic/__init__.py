@@ -5,7 +5,7 @@ benchmark share no program (operations with constants) and so no prompt; half of
 three steps contain a pair of neighbouring steps that occurs nowhere else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -15,13 +15,14 @@ from stages.settings.sources import BySteps, SyntheticSettings
 from stages.sources.synthetic import examples, python, splits
 
 
-def pretraining_texts(settings: SyntheticSettings, seed: int) -> list[str]:
+def pretraining_texts(sizes: Sequence[int], seed: int) -> list[str]:
     """Raw text for training a base model from nothing: the request as a comment, then the code.
 
-    Unlike tasks, these may hold steps without effect: nothing judges them.
+    `sizes` counts the texts of one, of two and of three steps. Unlike tasks, these may hold steps without effect:
+    nothing judges them.
     """
     texts = []
-    for steps, size in enumerate(settings.pretraining, 1):
+    for steps, size in enumerate(sizes, 1):
         draws = list(islice(splits.draw("pretraining", steps, "seen", seed), size))
         _expect("pretraining", f"seen tasks of {steps} step(s)", len(draws), size)
         texts += [f"# {drawn.prompt}\n{python.code(drawn.program, drawn.name)}\n" for drawn in draws]

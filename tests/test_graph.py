@@ -1,0 +1,101 @@
+"""dvc.yaml: what the stages say that they depend on is what they use."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.cycles import round_trip
+from stages.sources import SOURCES
+from tests import graph
+from tests.conftest import ROOT
+
+STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+DEFINITIONS = {name: stage.get("do", stage) for name, stage in STAGES.items()}
+HEAVY = {"torch", "transformers", "trl", "peft"}
+
+
+def commands(name: str) -> list[str]:
+    """A stage's commands: one for each source in prepare, whose modules differ."""
+    command = DEFINITIONS[name]["cmd"]
+    return [command.replace("${key}", source) for source in SOURCES] if name == "prepare" else [command]
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_deps_are_the_modules_used_and_no_others(name: str) -> None:
+    listed = [dep for dep in DEFINITIONS[name]["deps"] if graph.is_module(dep)]
+    assert len(set(listed)) == len(listed)
+    used = set().union(*(graph.module_deps(command) for command in commands(name)))
+    if name == "prepare":  # each source's own module comes by its item
+        own = tuple(STAGES["prepare"]["foreach"].values())
+        used = {dep for dep in used if not dep.startswith(own)}
+    assert set(listed) == used
+
+
+def test_prepare_knows_every_source_by_its_module() -> None:
+    for source, path in STAGES["prepare"]["foreach"].items():
+        assert (ROOT / path).exists()
+        assert SOURCES[source].module == path.removesuffix(".py").replace("/", ".")
+    assert set(STAGES["prepare"]["foreach"]) == set(SOURCES)
+    tasks = DEFINITIONS["mix"]["cmd"].split()
+    assert {f"data/tasks/{source}" for source in SOURCES} <= set(tasks)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_every_stage_says_what_it_does(name: str) -> None:
+    assert len(DEFINITIONS[name]["desc"]) > 20
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_paths_of_a_command_are_deps_or_outputs(name: str) -> None:
+    definition = DEFINITIONS[name]
+    known = set(definition["deps"])
+    for kind in ("outs", "metrics"):
+        known |= {next(iter(out)) if isinstance(out, dict) else out for out in definition.get(kind, [])}
+    for word in definition["cmd"].split():
+        if word.split("/")[0] in ("data", "models", "metrics") and "/" in word and "timing" not in word:
+            assert any(word == path or path.startswith(word + "/") for path in known), word
+
+
+@pytest.mark.parametrize("script", ["verify", "benchmark", "prepare", "mix", "report", "cycles", "doctor"])
+def test_scripts_that_judge_or_count_never_import_torch(script: str) -> None:
+    assert not {path.name for path in graph.closure({f"stages.{script}"}) if "stages/lm/" in path.as_posix()}
+
+
+def test_only_the_room_of_models_imports_heavy_libraries() -> None:
+    import ast  # noqa: PLC0415
+
+    for path in (ROOT / "stages").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        names |= {(n.module or "").split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        assert not names & HEAVY or path.parent.name == "lm", path
+
+
+def test_imports_run_downward() -> None:
+    """scripts -> lm, sources, verifiers -> sandbox -> settings, common; lm and verifiers do not know each other."""
+    above = {
+        "common": {"lm", "sources", "verifiers", "sandbox", ""},
+        "sandbox": {"lm", "sources", "verifiers", ""},
+        "verifiers": {"lm", "sources", ""},
+        "sources": {"lm", "verifiers", "sandbox", ""},
+        "lm": {"sources", "verifiers", "sandbox", ""},
+        "": {""},
+    }
+
+    def room(path: Path) -> str:
+        parts = path.relative_to(ROOT / "stages").parts
+        return parts[0] if len(parts) > 1 else ""
+
+    for path in (ROOT / "stages").rglob("*.py"):
+        for name in graph.imported(path):
+            target = graph.file_of(name)
+            if target and target.name != "__init__.py" and room(path) in above and target != path:
+                assert room(target) not in above[room(path)], f"{path} imports {name}"
+
+
+def test_renewing_the_deps_changes_nothing() -> None:
+    yaml_text = (ROOT / "dvc.yaml").read_text()
+    document = round_trip().load(yaml_text)
+    assert document["stages"]["verify"]["do"]["deps"] == DEFINITIONS["verify"]["deps"]
