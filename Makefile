@@ -8,7 +8,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft test lint format doctor bench-sample bench-verify figures clean distclean
+.PHONY: help setup repro raft test lint format doctor bench-sample bench-verify bench-seeds clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,8 +42,8 @@ bench-sample: setup ## Measure sampling: tokens per second beside plain generate
 bench-verify: setup ## Measure verifying: programs per second beside one process per sample
 	$(BIN)/python -m benchmarks.verifying
 
-figures: setup ## Draw the README's figures from the metrics
-	$(BIN)/python -m benchmarks.figures
+bench-seeds: setup ## Run the pipeline for seeds 0, 1 and 2 in clones; renew the README's figures
+	$(BIN)/python -m benchmarks.seeds --seeds 0 1 2
 
 clean: ## Remove what DVC can bring back from its cache, and tool caches
 	git clean -fdXq data models metrics stages tests benchmarks

@@ -74,9 +74,7 @@ def train(
     steps = math.ceil(len(rows) / settings.batch / settings.accumulation) * settings.epochs
     folder = work / value_hash([rows, settings.model_dump(), seed, validation])
     with Progress(label, steps, "steps") as progress:
-        trainer = _trainer(
-            model, tokenizer, rows, settings, seed, folder, validation, warmup=int(steps * settings.warmup)
-        )
+        trainer = _trainer(model, tokenizer, rows, settings, seed, folder, validation, steps)
         trainer.add_callback(_Watch(progress))
         resume = _last_checkpoint(folder)
         if resume:
@@ -115,7 +113,7 @@ def _trainer(
     seed: int,
     folder: Path,
     validation: list[dict] | None,
-    warmup: int,
+    steps: int,
 ) -> SFTTrainer:
     config = SFTConfig(
         output_dir=str(folder),
@@ -128,7 +126,7 @@ def _trainer(
         gradient_accumulation_steps=settings.accumulation,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": settings.floor},
-        warmup_steps=warmup,  # the first of them has rate 0, so a run of one step must have none
+        warmup_steps=int(steps * settings.warmup),  # the first of them has rate 0, so a run of one step must have none
         weight_decay=settings.weight_decay,
         adam_beta2=settings.beta2,
         max_grad_norm=settings.clip,
@@ -137,7 +135,7 @@ def _trainer(
         activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=next(model.parameters()).dtype == torch.bfloat16,
         max_length=None,
-        logging_steps=settings.log_steps,
+        logging_steps=min(settings.log_steps, steps),  # a short run has a loss as well
         logging_nan_inf_filter=False,  # it would hide a NaN behind the mean of the others
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,

@@ -88,7 +88,8 @@ def arguments(view: View, proc: bool) -> list[str]:
     made = sorted({str(parent) for folder in folders for parent in (Path(folder), *Path(folder).parents)} - {"/"})
     args = [*(part for folder in made for part in ("--dir", folder)), *args]
     size = str(view.tmp_mb << 20)
-    args += ["--size", size, "--tmpfs", "/tmp", "--size", size, "--tmpfs", "/dev/shm"]
+    for folder in ("/tmp", "/dev/shm"):
+        args += ["--size", size, "--perms", "1777", "--tmpfs", folder]
     for script in sorted(INSIDE.glob("*.py")):
         args += ["--ro-bind", str(script), f"{INSIDE_AT}/{script.name}"]
     for path in view.packages:

@@ -32,9 +32,7 @@ def judged() -> dict[tuple[str, int], Verdict]:
         for at, case in enumerate(load(name)):
             task_id = f"{name}/{at}"
             fields = {key: case[key] for key in ("prompt", "entry_point", "tests", "cases")}
-            tasks[task_id] = Task(
-                task_id=task_id, language=case.get("language", language), verifier=verifier, **fields
-            )
+            tasks[task_id] = Task(task_id=task_id, language=case.get("language", language), verifier=verifier, **fields)
             samples.append(Sample(task_id, 0, case["completion"]))
     return dict(zip(ALL, verify_samples(tasks, samples, SETTINGS), strict=True))
 

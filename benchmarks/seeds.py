@@ -1,0 +1,112 @@
+"""The learning curve of the tiny profile for several seeds: the figures and the picture in the README.
+
+python -m benchmarks.seeds --seeds 0 1 2    runs the pipeline of the committed tree in a clone for each seed
+python -m benchmarks.seeds --draw           draws docs/learning_curve.png from docs/learning_curve.csv again
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from stages.common.cli import run
+from stages.common.errors import HaloForgeError
+from stages.common.files import write_csv
+from stages.cycles import round_trip
+
+TABLE = Path("docs/learning_curve.csv")
+PICTURE = Path("docs/learning_curve.png")
+STAGES = Path("docs/stage_seconds.csv")
+HEADER = ["seed", "checkpoint", "pass@1", "pass@1_low", "pass@1_high", "pass@4", "pass@8"]
+SHOWN = ("sft", "cycle-1", "cycle-2", "cycle-3")
+Row = dict[str, Any]
+
+
+def run_pipeline(clone: Path, seed: int) -> dict[str, float]:
+    """Set the seed in a clone and reproduce it stage by stage; seconds by stage."""
+    yaml = round_trip()
+    params = yaml.load((clone / "params.yaml").read_text(encoding="utf-8"))
+    params["seed"] = seed
+    with (clone / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    seconds: dict[str, float] = {}
+    stage, began = "start", time.monotonic()
+    # A run cache of its own: seconds are of stages that ran.
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    process = subprocess.Popen(["dvc", "repro"], cwd=clone, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("Running stage '"):
+            now = time.monotonic()
+            seconds[stage], stage, began = now - began, line.split("'")[1], now
+            print(f"seed {seed}: {stage}", file=sys.stderr, flush=True)
+    seconds[stage] = time.monotonic() - began
+    if process.wait():
+        raise HaloForgeError(f"seed {seed}: dvc repro ended with exit code {process.returncode}, see above")
+    return seconds
+
+
+def figures(clone: Path, seed: int) -> list[Row]:
+    """The benchmark's figures of each checkpoint."""
+    rows = []
+    for model in SHOWN:
+        found = json.loads((clone / "metrics/benchmark" / f"{model}.json").read_text(encoding="utf-8"))
+        rows.append({"seed": seed, "checkpoint": model, **{key: found[key] for key in HEADER[2:]}})
+    return rows
+
+
+def draw(rows: list[Row]) -> None:
+    """pass@1 over checkpoints with 95 % intervals, a line per seed."""
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.0), dpi=150)
+    for offset, (seed, group) in enumerate(groupby(rows, key=lambda row: row["seed"])):
+        points = list(group)
+        middle = [float(p["pass@1"]) for p in points]
+        low = [m - float(p["pass@1_low"]) for m, p in zip(middle, points, strict=True)]
+        high = [float(p["pass@1_high"]) - m for m, p in zip(middle, points, strict=True)]
+        places = [n + 0.05 * (offset - 1) for n in range(len(points))]
+        axes.errorbar(places, middle, yerr=[low, high], marker="o", capsize=3, label=f"seed {seed}")
+    axes.set_xticks(range(len(SHOWN)), [name.replace("sft", "SFT").replace("-", " ") for name in SHOWN])
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("pass@1, 240 held-out tasks x 8 samples")
+    axes.set_title("RAFT on the tiny profile (bars: 95 % bootstrap intervals)")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="upper left")
+    figure.tight_layout()
+    figure.savefig(PICTURE)
+
+
+def main() -> None:
+    """Run what is asked for, write the table, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
+    parser.add_argument("--draw", action="store_true", help="just draw from the table")
+    args = parser.parse_args()
+    rows: list[Row] = []
+    for seed in args.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            clone = Path(folder) / "halo-forge"
+            subprocess.run(["git", "clone", "-q", ".", str(clone)], check=True)
+            seconds = run_pipeline(clone, seed)
+            rows += figures(clone, seed)
+        write_csv(STAGES, ["stage", "seconds"], [{"stage": s, "seconds": round(t, 1)} for s, t in seconds.items()])
+        print(f"seed {seed}: {sum(seconds.values()):.0f} s", file=sys.stderr)
+    if rows:
+        write_csv(TABLE, HEADER, rows)
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        draw(list(csv.DictReader(file)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,87 @@
+"""The benchmark's figures, from samples to pass@k."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from stages.common import records
+from stages.common.errors import InputError
+from stages.common.records import Sample
+from stages.common.score import categories, figures
+from stages.settings.benchmark import ScoreSettings
+from tests.conftest import Run, make_task, write_lines
+
+RIGHT = "def f(xs):\n    return [x + {} for x in xs]\n"
+SETTINGS = "benchmark: {sample: {n: 4}, score: {k: [1, 4], resamples: 500}}\n"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """Three tasks, of which 4, 1 and 0 of 4 samples pass."""
+    (tmp_path / "params.yaml").write_text(SETTINGS)
+    tasks = [make_task(n, meta={"category": "list" if n < 2 else "string"}) for n in range(3)]
+    records.write(tmp_path / "tasks.jsonl", tasks)
+    passing = {0: 4, 1: 1, 2: 0}
+    records.write(
+        tmp_path / "samples.jsonl",
+        [
+            Sample(f"t/{task}", n, RIGHT.format(task if n < right else "n"), temperature=0.8)
+            for task, right in passing.items()
+            for n in range(4)
+        ],
+    )
+    return tmp_path
+
+
+def test_figures_of_known_samples(workplace: Path, stage: Run) -> None:
+    stage(
+        "benchmark", "--samples", "samples.jsonl", "--tasks", "tasks.jsonl", "--out", "b.json", "--categories", "c.csv"
+    )
+    found = json.loads((workplace / "b.json").read_text())
+    assert found["pass@1"] == pytest.approx((1 + 0.25 + 0) / 3, abs=1e-6)
+    assert found["pass@4"] == pytest.approx(2 / 3, abs=1e-6)
+    assert found["pass@1_low"] < found["pass@1"] < found["pass@1_high"]
+    assert (found["tasks"], found["n"], found["temperature"]) == (3, 4, 0.8)
+    rows = {row["value"]: row for row in csv.DictReader((workplace / "c.csv").open())}
+    assert set(rows) == {"list", "string"}, "a field in which all tasks agree is left out"
+    assert float(rows["list"]["pass@1"]) == pytest.approx(0.625)
+    assert (rows["list"]["tasks"], float(rows["string"]["pass@4"])) == ("2", 0.0)
+
+
+def test_samples_are_drawn_where_none_are_given(workplace: Path, stage: Run, checkpoint: Path) -> None:
+    settings = SETTINGS.replace("n: 4", "n: 4, max_new_tokens: 8, workers: 1")
+    (workplace / "params.yaml").write_text(settings + "compute: {dtype: float32}\n")
+    stage("benchmark", "--model", checkpoint, "--tasks", "tasks.jsonl", "--out", "m.json")
+    found = json.loads((workplace / "m.json").read_text())
+    assert (found["tasks"], found["n"], found["temperature"]) == (3, 4, 1.0)
+    assert len((workplace / "m.samples.jsonl").read_text().splitlines()) == 12
+    assert len((workplace / "m.verdicts.jsonl").read_text().splitlines()) == 12
+
+
+def test_too_few_samples_and_tasks_without_any_are_named(workplace: Path, stage: Run) -> None:
+    lines = (workplace / "samples.jsonl").read_text().splitlines()
+    for kept, message in (
+        (lines[:-4], "no sample of task 't/2'"),
+        (lines[:-1], "pass@4 needs 4 samples of every task"),
+    ):
+        write_lines(workplace / "few.jsonl", kept)
+        arguments = ("--samples", "few.jsonl", "--tasks", "tasks.jsonl", "--out", "b.json")
+        assert message in stage("benchmark", *arguments, code=1).stderr
+        assert not (workplace / "b.json").exists()
+
+
+def test_figures_refuse_a_k_above_n() -> None:
+    with pytest.raises(InputError, match="pass@8 needs 8 samples"):
+        figures([(4, 1)], ScoreSettings(k=[8]))
+
+
+def test_categories_come_from_language_source_and_meta() -> None:
+    tasks = {t.task_id: t for t in (make_task(0, meta={"steps": 2}), make_task(1, meta={"steps": 3}, language="cpp"))}
+    assert categories(tasks) == {
+        ("language", "cpp"): ["t/1"],
+        ("language", "python"): ["t/0"],
+        ("steps", "2"): ["t/0"],
+        ("steps", "3"): ["t/1"],
+    }

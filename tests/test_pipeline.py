@@ -1,0 +1,191 @@
+"""The pipeline end to end: the smoke profile with real DVC in a real git repository, and what each change reruns.
+
+The tests share one repository and follow one another, as a user's work does; each leaves it up to date.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+CYCLE_2 = {"raft@2", "benchmark-sample@cycle-2", "benchmark@cycle-2", "report"}
+
+
+class Project:
+    """A clone of this project's files under git and DVC."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Output of a command, stdout and stderr together."""
+        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def repro(self, *targets: str) -> set[str]:
+        """Reproduce; the names of the stages that were run (not those that were up to date)."""
+        return self.stages_run(self.run("dvc", "repro", *targets))
+
+    @staticmethod
+    def stages_run(output: str) -> set[str]:
+        found = re.findall(r"Running stage .([^']+).:|Stage .([^']+). is cached", output)
+        return {name for pair in found for name in pair if name}
+
+    def edit(self, file: str, before: str, after: str) -> None:
+        path = self.path / file
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after, 1))
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+    def metrics(self, name: str) -> dict:
+        return json.loads((self.path / "metrics" / f"{name}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smoke profile with a chain of two cycles, run once."""
+    path = tmp_path_factory.mktemp("project") / "halo-forge"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, path / name)
+    project = Project(path)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("git", "config", "user.name", "Test")
+    project.run("git", "config", "user.email", "test@example.com")
+    project.edit("params.yaml", "profile: tiny", "profile: smoke")
+    project.edit(
+        "params.yaml", '  "3": {parent: cycle-2, temperature: null, threshold: null, learning_rate: null}\n', ""
+    )
+    project.edit("params.yaml", "  - cycle-3\n", "")
+    project.commit("start")
+    project.repro()
+    project.commit("first run")
+    return project
+
+
+def test_every_artifact_and_metric_is_there(project: Project) -> None:
+    assert project.run("git", "status", "--porcelain") == "", "a run leaves nothing that is not tracked or ignored"
+    for model in ("base", "sft", "cycle-1", "cycle-2"):
+        assert (project.path / "models" / model / "model.safetensors").is_file()
+        figures = project.metrics(f"benchmark/{model}")
+        assert 0 <= figures["pass@1_low"] <= figures["pass@1"] <= figures["pass@1_high"] <= 1
+        assert (figures["tasks"], figures["n"], figures["temperature"]) == (32, 4, 0.8)
+    for cycle in ("cycle-1", "cycle-2"):
+        samples = (project.path / f"data/samples/{cycle}.jsonl").read_text().splitlines()
+        verdicts = [json.loads(v) for v in (project.path / f"data/verdicts/{cycle}.jsonl").read_text().splitlines()]
+        assert [(json.loads(s)["task_id"], json.loads(s)["sample"]) for s in samples] == [
+            (v["task_id"], v["sample"]) for v in verdicts
+        ]
+        passed = sum(v["reward"] == 1 for v in verdicts)
+        assert passed > 0, "the smoke profile must exercise training"
+        assert project.metrics(f"verify/{cycle}")["pass_rate"] == pytest.approx(passed / len(verdicts), abs=1e-6)
+        assert 0 < project.metrics(f"raft/{cycle}")["accepted"] <= passed
+
+
+def test_nothing_that_is_benchmarked_is_trained_on(project: Project) -> None:
+    tasks = [json.loads(line) for line in (project.path / "data/mix/benchmark.jsonl").read_text().splitlines()]
+    trained = [
+        json.loads(line)
+        for file in (project.path / "data/training").glob("*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
+    assert trained
+    assert not {t["prompt"] for t in tasks} & {e["prompt"] for e in trained}
+    assert not {t["task_id"] for t in tasks} & {e["task_id"] for e in trained}
+
+
+def test_a_second_run_does_nothing(project: Project) -> None:
+    assert project.repro() == set()
+
+
+def test_another_profile_reruns_nothing(project: Project) -> None:
+    project.edit("params.yaml", "learning_rate: 2.0e-3, epochs: 1", "learning_rate: 1.0e-3, epochs: 9")
+    assert project.repro() == set()
+
+
+def test_touching_a_verifier_verifies_again_and_samples_nothing(project: Project) -> None:
+    project.edit("stages/verifiers/python.py", '"""', '"""Touched. ')
+    ran = project.repro()
+    assert {"verify@1", "verify@2", "benchmark@sft", "benchmark@cycle-2"} <= ran
+    # The verdicts are the same, so nothing is selected or trained again.
+    assert {name.partition("@")[0] for name in ran} == {"prepare", "verify", "benchmark"}
+
+
+def test_a_verifier_that_judges_otherwise_reruns_what_follows(project: Project) -> None:
+    project.edit("stages/verifiers/verdicts.py", "0.0, 0.3, 0.5, 0.7, 1.0", "0.0, 0.3, 0.5, 0.6, 1.0")
+    ran = project.repro("raft@1")
+    assert {"verify@1", "raft@1"} <= ran
+    assert not any(name.startswith("sample@") for name in ran)
+    project.run("git", "checkout", "-q", "stages")
+    assert not any(name.startswith("sample@") for name in project.repro())
+
+
+def test_an_experiment_with_a_cycles_threshold_reruns_selection_and_training_only(project: Project) -> None:
+    before = project.metrics("raft/cycle-2")
+    output = project.run("dvc", "exp", "run", "-n", "loose", "-S", "cycles.2.threshold=0.7")
+    assert self_consistent(Project.stages_run(output))
+    assert project.metrics("raft/cycle-2")["accepted"] > before["accepted"]
+    shown = project.run("dvc", "exp", "show", "--csv")
+    header, *rows = shown.splitlines()
+    assert "metrics/benchmark/cycle-2.json:pass@1" in header
+    assert any(row.startswith("loose,") for row in rows)
+
+
+def self_consistent(ran: set[str]) -> bool:
+    """Just the selection and what follows from it."""
+    return "raft@2" in ran and ran <= CYCLE_2
+
+
+def test_metrics_and_plots_read_well(project: Project) -> None:
+    shown = project.run("dvc", "metrics", "show", "--md")
+    assert re.search(r"metrics/benchmark/cycle-2.json\s*\|.*0\.\d+", shown)
+    project.commit("loose")
+    changed = project.run("dvc", "metrics", "diff", "HEAD~1", "--md")
+    assert re.search(r"metrics/raft/cycle-2.json\s*\| accepted\s*\| \d+\s*\| \d+", changed)
+    assert "nothing" not in changed
+    page = project.run("dvc", "plots", "show", "--json")
+    plots = json.loads(page[page.index("{") :])["data"]
+    assert set(plots) == {"learning curve", "rewards", "training loss"}
+    for plot in plots.values():
+        content = plot[0]["content"]
+        content = json.loads(content) if isinstance(content, str) else content
+        assert content["data"]["values"], "every plot holds data"
+        assert "<DVC_METRIC" not in json.dumps(content), "every anchor of the template is filled in"
+
+
+def test_one_more_cycle_runs_only_that_cycle(project: Project) -> None:
+    ran = Project.stages_run(project.run("python", "-m", "stages.cycles", "--cycles", "3"))
+    assert ran == {"sample@3", "verify@3", "raft@3", "benchmark-sample@cycle-3", "benchmark@cycle-3", "report"}
+    assert '+  "3": {parent: cycle-2' in project.run("git", "diff", "params.yaml")
+    assert "cycle-3" in (project.path / "metrics/report/learning_curve.csv").read_text()
+
+
+def test_a_shorter_run_stops_at_its_cycle(project: Project) -> None:
+    project.edit("params.yaml", '"3": {parent: cycle-2, temperature: null', '"3": {parent: cycle-2, temperature: 0.9')
+    assert Project.stages_run(project.run("python", "-m", "stages.cycles", "--cycles", "2")) == set()
+
+
+def test_a_failed_stage_leaves_nothing_half_written(project: Project) -> None:
+    weights = project.path / "models/cycle-2/model.safetensors"
+    weights.unlink()
+    weights.write_bytes(b"broken")
+    error = project.run("python", "-m", "stages.sample", "--model", "models/cycle-2", "--tasks", "data/mix/train.jsonl",
+                        "--out", "data/samples/x.jsonl", code=1)  # fmt: skip
+    assert "error: models/cycle-2: cannot load the checkpoint" in error
+    assert not (project.path / "data/samples/x.jsonl").exists()

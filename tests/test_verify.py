@@ -1,0 +1,142 @@
+"""The verify stage from outside: files in, files out, and how it ends when something is wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stages.common import records
+from stages.common.records import Sample, Verdict
+from tests.conftest import ROOT, Run, make_task
+
+GOOD = "def f(xs):\n    return [x + 1 for x in xs]\n"
+ANSWERS = [GOOD, "def f(xs):\n    return xs\n", "def f(xs):\n    return y\n", "def f(xs:\n", "import os\nos._exit(0)\n"]
+REWARDS = [1.0, 0.7, 0.5, 0.0, 0.3]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with tasks.jsonl and samples.jsonl."""
+    records.write(tmp_path / "tasks.jsonl", [make_task(1), make_task(2)])
+    samples = [Sample("t/1", n, answer) for n, answer in enumerate(ANSWERS)]
+    records.write(tmp_path / "samples.jsonl", [*samples, Sample("t/2", 0, GOOD)])
+    return tmp_path
+
+
+FLAGS = ("--tasks", "tasks.jsonl", "--samples", "samples.jsonl", "--out", "out/verdicts.jsonl")
+
+
+def test_verdicts_metrics_and_timing(stage: Run, files: Path) -> None:
+    done = stage("verify", *FLAGS, "--metrics", "metrics.json", "--timing", "timing.json")
+    verdicts = list(records.read(Verdict, files / "out/verdicts.jsonl"))
+    assert [(v.task_id, v.sample) for v in verdicts] == [*(("t/1", n) for n in range(5)), ("t/2", 0)]
+    assert [v.reward for v in verdicts] == [*REWARDS, 0.7]
+    metrics = json.loads((files / "metrics.json").read_text())
+    assert metrics["pass_rate"] == round(1 / 6, 6)
+    assert metrics["tasks_solved"] == 0.5
+    assert metrics["mean_reward"] == round(3.2 / 6, 6)
+    timing = json.loads((files / "timing.json").read_text())
+    assert timing["verifiers"]["pytest"]["python"] and timing["programs_per_second"] > 0
+    assert "6 verdicts, pass rate 0.167" in done.stderr
+
+
+def test_a_rerun_gives_the_same_bytes(stage: Run, files: Path) -> None:
+    """Verdicts and metrics are pure functions of their inputs."""
+    for turn in ("a", "b"):
+        stage("verify", *FLAGS[:4], "--out", f"{turn}.jsonl", "--metrics", f"{turn}.json")
+    for kind in ("json", "jsonl"):
+        assert (files / f"a.{kind}").read_bytes() == (files / f"b.{kind}").read_bytes()
+
+
+def test_torch_is_never_imported() -> None:
+    code = "import sys, stages.verify, stages.verifiers.python, stages.verifiers.gcc\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def expect_error(stage: Run, files: Path, *parts: str) -> None:
+    """One line on stderr with all of `parts`, exit code 1, no output."""
+    done = stage("verify", *FLAGS, code=1)
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("verify samples:")]
+    assert len(errors) == 1, done.stderr
+    for part in ("error: ", *parts):
+        assert part in errors[0]
+    assert not list((files / "out").glob("*")) if (files / "out").exists() else True
+
+
+def test_no_sandbox(stage: Run, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without bubblewrap nothing is run, nothing is paid, nothing is written."""
+    monkeypatch.setenv("PATH", str(files))
+    expect_error(stage, files, "bwrap", "apt-get install bubblewrap")
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "exec sleep 0.1"])
+def test_broken_sandbox(stage: Run, files: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    fake = files / "bwrap"
+    fake.write_text(f"#!{shutil.which('sh')}\n{script}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{files}:{os.environ['PATH']}")
+    expect_error(stage, files, "the sandbox does not start")
+
+
+def test_bad_lines(stage: Run, files: Path) -> None:
+    with (files / "samples.jsonl").open("a") as file:
+        file.write('{"task_id": "t/2", "sample": 1, "comple')
+    expect_error(stage, files, "samples.jsonl:7: not JSON", "truncated")
+
+
+def test_duplicate_sample(stage: Run, files: Path) -> None:
+    with (files / "samples.jsonl").open("a") as file:
+        file.write(records.encode(Sample("t/1", 2, "")) + "\n")
+    expect_error(stage, files, "samples.jsonl:7: duplicate task_id 't/1', sample 2")
+
+
+def test_sample_of_an_unknown_task(stage: Run, files: Path) -> None:
+    records.write(files / "samples.jsonl", [Sample("t/1", 0, GOOD), Sample("t/7", 0, GOOD)])
+    expect_error(stage, files, "task 't/7'", "no such task")
+
+
+def test_unknown_verifier(stage: Run, files: Path) -> None:
+    records.write(files / "tasks.jsonl", [make_task(1), make_task(2, verifier="gc")])
+    expect_error(stage, files, "task 't/2'", "unknown verifier 'gc'", "did you mean 'gcc'?")
+
+
+def test_bad_setting(stage: Run, files: Path) -> None:
+    (files / "params.yaml").write_text("profile: a\nprofiles:\n  a:\n    verify:\n      limits: {cpu_secons: 3}\n")
+    expect_error(stage, files, "profiles.a.verify.limits.cpu_secons", "did you mean 'cpu_seconds'?")
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """What the stage has started, once that is two sandboxes with a running sample each."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = process.children(recursive=True)
+        if sum("zygote" in " ".join(p.cmdline()) for p in found if p.is_running()) >= 6:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the samples did not start")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_the_stage(files: Path, number: int) -> None:
+    """However it ends: all sandboxes end with it, and no half-written output stays."""
+    loops = [Sample("t/1", n, f"import os\nos.fork()\nwhile True:\n    pass\n# {n}") for n in range(4)]
+    records.write(files / "samples.jsonl", loops)
+    command = [sys.executable, "-m", "stages.verify", *FLAGS]
+    stage = subprocess.Popen(command, cwd=files, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+    children = descendants(psutil.Process(stage.pid))
+    stage.send_signal(number)
+    assert stage.wait(20) != 0
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    assert not (files / "out/verdicts.jsonl").exists()
+    if number != signal.SIGKILL:
+        assert list((files / "out").iterdir()) == []
+    assert b"Traceback" not in stage.stderr.read()

@@ -1,0 +1,65 @@
+"""The reference solutions of published benchmarks earn 1.0, but for the exceptions named here."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from stages import sources
+from stages.common.records import Sample, Task, Verdict
+from stages.settings.sources import HumanEvalSettings, MbppSettings
+from stages.settings.verify import VerifySettings
+from stages.verifiers.pool import verify_samples
+
+MIRROR = Path(os.environ.get("HALO_FORGE_HUB", Path(__file__).parents[2] / ".." / "shared" / "hub"))
+pytestmark = [
+    pytest.mark.hub,
+    pytest.mark.skipif(not MIRROR.is_dir(), reason="no mirror of the hub; name one in HALO_FORGE_HUB"),
+]
+
+
+def failures(tasks: Iterable[Task]) -> dict[str, Verdict]:
+    """Verdicts below 1.0 on the tasks' own references."""
+    by_id = {task.task_id: task for task in tasks}
+    samples = [Sample(task.task_id, 0, task.reference) for task in by_id.values()]
+    verdicts = verify_samples(by_id, samples, VerifySettings())
+    return {verdict.task_id: verdict for verdict in verdicts if verdict.reward < 1}
+
+
+def test_humaneval() -> None:
+    tasks = sources.load("humaneval", HumanEvalSettings(), str(MIRROR), 0)["benchmark"]
+    assert len(tasks) == 164
+    assert failures(tasks) == {}
+
+
+def test_mbpp() -> None:
+    """Task 123 needs over 3 s of CPU time; all 974 pass within the default limit."""
+    splits = sources.load("mbpp", MbppSettings(few_shot=True), str(MIRROR), 0)
+    tasks = [task for split in splits.values() for task in split]
+    assert len(tasks) == 974
+    assert failures(tasks) == {}
+
+
+@pytest.mark.slow
+def test_humaneval_x_cpp() -> None:
+    """22 and 137 include boost, 162 must be linked with -lcrypto."""
+    rows = pyarrow.parquet.read_table(MIRROR / "humaneval_x_cpp.parquet").to_pylist()
+    tasks = [
+        Task(
+            task_id=row["task_id"],
+            language="cpp",
+            prompt=row["prompt"],
+            verifier="gcc",
+            entry_point=None,
+            tests=row["test"],
+            cases=[],
+            reference=row["prompt"] + row["canonical_solution"],
+        )
+        for row in rows
+    ]
+    assert len(tasks) == 164
+    found = failures(tasks)
+    assert set(found) <= {"CPP/22", "CPP/137", "CPP/162"}
+    assert {verdict.level for verdict in found.values()} <= {"compile_error"}
