@@ -14,7 +14,7 @@ COMPUTE = "compute: {threads: 1, dtype: float32, attention: sdpa}\n"
 TINY = """
 base:
   tiny:
-    {vocabulary: 300, hidden: 32, layers: 1, heads: 2, intermediate: 64, texts: [40, 0, 0], train: {learning_rate: 1e-3}}
+    {vocabulary: 300, hidden: 32, layers: 1, heads: 2, texts: [40, 0, 0], train: {learning_rate: 1e-3}}
 """
 
 

@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 
 from stages.common import records
+from stages.common.errors import InputError
 from stages.common.records import Sample
+from stages.lm.sampling import Sampler, sample_to_file
+from stages.sample import sampled_tasks
+from stages.settings.model import ComputeSettings
+from stages.settings.prompts import PromptSettings
+from stages.settings.sampling import SampleSettings
 from tests.conftest import ROOT, Run, make_task
 
 SETTINGS = """
 seed: 7
-sample: {{n: 3, temperature: {temperature}, max_new_tokens: {tokens}, shard: 4, batch: 6, workers: {workers}}}
+sample: {{n: 3, max_new_tokens: {tokens}, shard: 4, batch: 6, workers: {workers}}}
 compute: {{threads: 1, dtype: float32, attention: sdpa}}
 cycles: {{"1": {{parent: sft}}, "2": {{parent: cycle-1, temperature: 0.5}}}}
 """
@@ -29,10 +35,8 @@ def tasks(tmp_path: Path) -> Path:
     return path
 
 
-def settings(folder: Path, workers: int = 1, temperature: float = 1.0, tokens: int = 12) -> Path:
-    path = folder / "params.yaml"
-    path.write_text(SETTINGS.format(workers=workers, temperature=temperature, tokens=tokens))
-    return path
+def settings(folder: Path, workers: int = 1, tokens: int = 12) -> None:
+    (folder / "params.yaml").write_text(SETTINGS.format(workers=workers, tokens=tokens))
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_processes(
@@ -77,39 +81,52 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, stage: Run, chec
     assert (tmp_path / "cut.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
-def test_shards_of_other_settings_are_not_reused(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
+def draw(folder: Path, checkpoint: Path, tasks: Path, name: str, **changes: object) -> list[Sample]:
+    """Sample in this process, with one worker."""
+    drawing = {"n": 3, "max_new_tokens": 12, "shard": 4, "batch": 6, "workers": 1}
+    streams = {"seed": 7, "stream": "cycle-1", **{k: changes.pop(k) for k in ("stream", "cycle") if k in changes}}
+    compute = ComputeSettings(threads=1, dtype="float32")
+    sampler = Sampler(checkpoint, SampleSettings(**{**drawing, **changes}), PromptSettings(), compute, **streams)
+    sample_to_file(sampler, records.read_tasks(tasks), folder / name)
+    return list(records.read(Sample, folder / name))
+
+
+def test_shards_of_other_settings_are_not_reused(tmp_path: Path, checkpoint: Path, tasks: Path) -> None:
     stale = tmp_path / "s.jsonl.partial" / "0123" / "shard-00000.jsonl"
     stale.parent.mkdir(parents=True)
     stale.write_text("stale\n")
-    settings(tmp_path)
-    stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", "s.jsonl")
+    draw(tmp_path, checkpoint, tasks, "s.jsonl")
     assert "stale" not in (tmp_path / "s.jsonl").read_text()
 
 
-def test_cycles_draw_from_streams_of_their_own(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
+def test_cycles_draw_from_streams_of_their_own(tmp_path: Path, checkpoint: Path, tasks: Path) -> None:
+    first, second = (draw(tmp_path, checkpoint, tasks, f"{c}.jsonl", stream=f"cycle-{c}", cycle=c) for c in "12")
+    assert {s.cycle for s in second} == {"2"}
+    assert {s.seed for s in first}.isdisjoint(s.seed for s in second)
+    assert [s.completion for s in first] != [s.completion for s in second]
+
+
+def test_a_cycles_own_temperature_applies(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
     settings(tmp_path)
-    files = []
-    for cycle in (1, 2):
-        stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", f"c{cycle}.jsonl", "--cycle", cycle)
-        files.append(list(records.read(Sample, tmp_path / f"c{cycle}.jsonl")))
-    assert {s.temperature for s in files[0]} == {1.0}
-    assert {s.temperature for s in files[1]} == {0.5}, "the cycle's own setting applies"
-    assert {s.cycle for s in files[1]} == {"2"}
-    assert {s.seed for s in files[0]}.isdisjoint(s.seed for s in files[1])
+    stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", "s.jsonl", "--cycle", 2)
+    assert {s.temperature for s in records.read(Sample, tmp_path / "s.jsonl")} == {0.5}
 
 
-def test_greedy_answers_are_all_the_same(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
-    settings(tmp_path, temperature=0)
-    stage("sample", "--model", checkpoint, "--tasks", tasks, "--out", "s.jsonl")
+def test_greedy_answers_are_all_the_same(tmp_path: Path, checkpoint: Path, tasks: Path) -> None:
     by_task: dict[str, set[str]] = {}
-    for sample in records.read(Sample, tmp_path / "s.jsonl"):
+    for sample in draw(tmp_path, checkpoint, tasks, "s.jsonl", temperature=0.0):
         by_task.setdefault(sample.task_id, set()).add(sample.completion)
     assert all(len(texts) == 1 for texts in by_task.values())
 
 
-def test_a_prompt_without_room_is_named(tmp_path: Path, stage: Run, checkpoint: Path) -> None:
-    settings(tmp_path)
+def test_a_prompt_without_room_is_named(tmp_path: Path, checkpoint: Path) -> None:
     records.write(tmp_path / "long.jsonl", [make_task(0, prompt="x " * 600)])
-    error = stage("sample", "--model", checkpoint, "--tasks", "long.jsonl", "--out", "s.jsonl", code=1).stderr
-    assert "error: task t/0: its prompt of" in error
+    with pytest.raises(InputError, match="task t/0: its prompt of"):
+        draw(tmp_path, checkpoint, tmp_path / "long.jsonl", "s.jsonl")
     assert not (tmp_path / "s.jsonl").exists()
+
+
+def test_only_tasks_without_a_demonstration_where_asked_for() -> None:
+    tasks = [make_task(0), make_task(1, reference="def f(xs): ...")]
+    assert sampled_tasks(tasks, SampleSettings()) == tasks
+    assert sampled_tasks(tasks, SampleSettings(tasks="undemonstrated")) == tasks[:1]

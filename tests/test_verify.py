@@ -77,7 +77,9 @@ def test_no_sandbox(stage: Run, files: Path, monkeypatch: pytest.MonkeyPatch) ->
     expect_error(stage, files, "bwrap", "apt-get install bubblewrap")
 
 
-@pytest.mark.parametrize("script", ["exit 1", "echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "exec sleep 0.1"])
+@pytest.mark.parametrize(
+    "script", ["exit 1", "echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "exec sleep 0.1"]
+)
 def test_broken_sandbox(stage: Run, files: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     fake = files / "bwrap"
     fake.write_text(f"#!{shutil.which('sh')}\n{script}\n")

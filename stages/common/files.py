@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -10,19 +11,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from stages.common.errors import HaloForgeError
+
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[IO[str]]:
     """Open a UTF-8 text file that takes the place of `path` when the block ends without an exception."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -32,7 +38,7 @@ def replacing_directory(path: Path | str) -> Iterator[Path]:
     """Make a directory that takes the place of `path` when the block ends without an exception."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -42,6 +48,23 @@ def replacing_directory(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Turn a library's failure to write below `path` into OSError(ENOSPC) where the disk is full.
+
+    safetensors and torch raise errors of their own, the latter without a word of the disk.
+    """
+    try:
+        yield
+    except HaloForgeError:
+        raise
+    except Exception as error:
+        place = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+        if "No space left" not in str(error) and shutil.disk_usage(place).free > 1 << 20:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -6,6 +6,7 @@ A checkpoint is a directory with either full weights (config.json, *.safetensors
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.common.errors import InputError
-from stages.common.files import replacing_directory
+from stages.common.files import naming_a_full_disk, replacing_directory
 from stages.settings.model import ComputeSettings
 
+# Deprecations between these libraries' own versions, which nobody who runs a stage can mend.
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
@@ -108,7 +111,7 @@ def _load_adapter(path: Path, compute: ComputeSettings, trainable: bool) -> Any:
 
 def save(path: Path | str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write a checkpoint (an adapter alone, where the model is one), so that equal weights give equal files."""
-    with replacing_directory(path) as directory:
+    with naming_a_full_disk(Path(path)), replacing_directory(path) as directory:
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
         # PEFT's generated card names library versions and has empty headings; a release writes a real one.

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from stages.common.errors import HaloForgeError, InputError
-from stages.common.files import value_hash, write_csv
+from stages.common.files import naming_a_full_disk, value_hash, write_csv
 from stages.common.progress import Progress
 from stages.settings.training import TrainSettings
 
@@ -73,7 +73,7 @@ def train(
         raise InputError(f"{label}: no training example of at most {settings.max_length} tokens")
     steps = math.ceil(len(rows) / settings.batch / settings.accumulation) * settings.epochs
     folder = work / value_hash([rows, settings.model_dump(), seed, validation])
-    with Progress(label, steps, "steps") as progress:
+    with naming_a_full_disk(work), Progress(label, steps, "steps") as progress:
         trainer = _trainer(model, tokenizer, rows, settings, seed, folder, validation, steps)
         trainer.add_callback(_Watch(progress))
         resume = _last_checkpoint(folder)

@@ -81,11 +81,13 @@ class Python(Verifier):
             "tests": task.tests,
             "entry_point": task.entry_point,
             "secret": secrets.token_hex(16),
+            "plan": self._plans.get(task.task_id),
             "limits": self.limits,
         }
         report = sandbox.run(job, self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain)
         if report is None:
             return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox")
+        self._plans[task.task_id] = report["plan"]
         total = report["total"]
         if report["compile"] is not None:
             return Finding(BROKEN, COMPILE_ERROR, report["compile"], 0, total)

@@ -3,6 +3,7 @@
 Runs inside the sandbox and imports the standard library alone.
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -87,11 +88,10 @@ def become_untrusted(limits: dict) -> None:
     here. The process is the kernel's first choice when memory runs out.
     """
     libc.prctl(SET_DUMPABLE, 1, 0, 0, 0)
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
-    except OSError:
-        pass  # no /proc here
+    with contextlib.suppress(OSError):  # where there is no /proc
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(descriptor, b"1000")
+        os.close(descriptor)
     cpu = limits["cpu_seconds"]
     for kind, soft, hard in (
         (resource.RLIMIT_CPU, cpu, cpu + 1),

@@ -7,6 +7,7 @@ text that asserts; a `test_*` function; an item that pytest collects, where the 
 """
 
 import ast
+import base64
 import marshal
 
 SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST = "setup", "import", "test", "function", "bind", "pytest"
@@ -14,11 +15,21 @@ PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
 LABEL_LENGTH = 150
 
 
-def plan(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
-    """Steps in order as (kind, label, marshalled code); the tests are those of kind TEST and FUNCTION, and PYTEST's.
+def plan(text: str, entry_point: str | None) -> dict:
+    """`steps`: marshalled list of (kind, label, marshalled code), in base64; `total`: tests of kind TEST and FUNCTION;
+    `pytest`: whether pytest collects more of them. The same for every sample of a task.
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
+    steps = _steps(text, entry_point)
+    return {
+        "steps": base64.b64encode(marshal.dumps(steps)).decode(),
+        "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
+        "pytest": any(kind == PYTEST for kind, _, _ in steps),
+    }
+
+
+def _steps(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
     tree = ast.parse(text)
     flags = _future_flags(tree)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -15,6 +15,8 @@ import types
 
 from supervise import Supervisor, restore_streams
 
+HERE = os.path.dirname(__file__)
+OWN_MODULES = tuple(name.removesuffix(".py") for name in os.listdir(HERE))
 BROKEN_SOURCE = (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError)
 
 
@@ -57,10 +59,9 @@ def new_module(name: str) -> types.ModuleType:
     The sandbox's own modules go out of sight, so that `import steps` finds what the program means by it. Unseeded,
     `random` would make the verdicts of a rerun differ.
     """
-    here = os.path.dirname(__file__)
-    for own in [own for own, module in sys.modules.items() if (getattr(module, "__file__", 0) or "").startswith(here)]:
-        del sys.modules[own]
-    sys.path = [path for path in sys.path if path != here]
+    for own in OWN_MODULES:
+        sys.modules.pop(own, None)
+    sys.path = [path for path in sys.path if path != HERE]
     sys.argv = ["solution.py"]
     module = types.ModuleType(name)
     module.__dict__["__builtins__"] = builtins

@@ -13,6 +13,7 @@ inside the runner's interpreter, what the tests use (builtins, objects that clai
 while tests run): whoever needs that keeps tests and code in separate processes.
 """
 
+import base64
 import contextlib
 import gc
 import hmac
@@ -26,48 +27,52 @@ from collections.abc import Callable
 
 import python_plan
 from python_program import BROKEN_SOURCE, compile_source, new_module
-from supervise import Supervisor, restore_streams
+from supervise import Supervisor, read_exactly, restore_streams, write_all
 
 MESSAGE_LIMIT = 1 << 20  # bytes that a runner may send in all
 DETAIL_LENGTH = 400
+NO_TESTS = {"steps": base64.b64encode(marshal.dumps([])).decode(), "total": 0, "pytest": False}
 WRONG_ANSWERS = ("AssertionError", "Failed")  # Failed: pytest.fail and a missing exception
 RESOURCE_ERRORS = (27, 28, 122, 24, 11)  # EFBIG, ENOSPC, EDQUOT, EMFILE, EAGAIN
 
 
 def run(supervisor: Supervisor, job: dict) -> dict:
-    """Run `code`, then `tests` (for `entry_point`), under `limits`.
+    """Run `code`, then `tests` (for `entry_point`), under `limits`; `plan` is that of an earlier job with these tests.
 
-    Reports broken_tests (None or a message), compile and load (None or a message: the code does not compile, does not
-    run), load_kind ("error", "resource", "wrong"), loaded, missing (None, or what the tests import in vain), results
-    ([[kind, label, message]]; kind "pass", "wrong", "error" or "resource"), total (tests known of), complete (all
-    evidence is there) and ended (as Supervisor.run tells it).
+    Reports plan (what a later job may be given), broken_tests (None or a message), compile and load (None or a
+    message: the code does not compile, does not run), load_kind ("error", "resource", "wrong"), loaded, missing (None,
+    or what the tests import in vain), results ([[kind, label, message]]; kind "pass", "wrong", "error" or "resource"),
+    total (tests known of), complete (all evidence is there) and ended (as Supervisor.run tells it).
     """
-    broken, steps = None, []
-    try:
-        steps = python_plan.plan(job["tests"], job["entry_point"])
-    except BROKEN_SOURCE as error:
-        line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
-        broken = f"{line}{type(error).__name__}: {getattr(error, 'msg', None) or error}"
+    plan, broken = job["plan"], None
+    if plan is None:
+        try:
+            plan = python_plan.plan(job["tests"], job["entry_point"])
+        except BROKEN_SOURCE as error:
+            line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
+            broken = f"{line}{type(error).__name__}: {getattr(error, 'msg', None) or error}"
+            plan = NO_TESTS
     run_items = None
-    if any(kind == python_plan.PYTEST for kind, _, _ in steps):
+    if plan["pytest"]:
         from python_items import run_items  # the zygote has it loaded where such tests are expected
-    ledger = _Ledger(job["secret"], steps)
+    ledger = _Ledger(job["secret"], plan)
+    source, limits = job["code"], job["limits"]
+    job.clear()
     ended = supervisor.run(
-        lambda channel: _main(job, steps, run_items, channel), job["limits"], capture=False, listen=ledger.receive
+        lambda channel: _main(source, run_items, channel), limits, capture=False, listen=ledger.receive
     )
-    return {"broken_tests": broken, **ledger.report(ended), "ended": ended}
+    return {"plan": plan, "broken_tests": broken, **ledger.report(ended), "ended": ended}
 
 
 class _Ledger:
     """The supervisor's account of what the runner has said."""
 
-    def __init__(self, secret: str, steps: list) -> None:
-        self.secret, self.steps = secret, steps
+    def __init__(self, secret: str, plan: dict) -> None:
+        self.secret, self.plan = secret, plan
         self.buffer = bytearray()
         self.received = 0
         self.facts: dict = {"compile": None, "load": None, "load_kind": None, "loaded": False, "missing": None}
         self.results: list = []
-        self.total = sum(kind in (python_plan.TEST, python_plan.FUNCTION) for kind, _, _ in steps)
         self.items: int | None = None
         self.closed = False
 
@@ -88,7 +93,8 @@ class _Ledger:
                 self.facts["loaded"] = True
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     os.set_blocking(channel, True)
-                    _send_tests(channel, self.secret, self.steps)
+                    tests = marshal.dumps((self.secret, base64.b64decode(self.plan["steps"])))
+                    write_all(channel, len(tests).to_bytes(4, "big") + tests)
                     os.set_blocking(channel, False)
             else:
                 for key in ("compile", "load", "load_kind"):
@@ -106,30 +112,18 @@ class _Ledger:
 
     def report(self, ended: dict) -> dict:
         """The account, closed."""
-        total = self.total + (self.items or 0)
-        wanted = self.items is not None or all(kind != python_plan.PYTEST for kind, _, _ in self.steps)
+        total = self.plan["total"] + (self.items or 0)
+        wanted = self.items is not None or not self.plan["pytest"]
         complete = self.closed and wanted and len(self.results) == total and ended["exit"] == 0
         return {**self.facts, "results": self.results[:total], "total": total, "complete": complete}
 
 
-def _send_tests(channel: int, secret: str, steps: list) -> None:
-    data = marshal.dumps((secret, steps))
-    view = memoryview(len(data).to_bytes(4, "big") + data)
-    while view:
-        view = view[os.write(channel, view) :]
-
-
 def _say(channel: int, **message: object) -> None:
-    view = memoryview(json.dumps(message).encode() + b"\n")
-    while view:
-        view = view[os.write(channel, view) :]
+    write_all(channel, json.dumps(message).encode() + b"\n")
 
 
-def _main(job: dict, steps: list, run_items: Callable | None, channel: int) -> None:
+def _main(source: str, run_items: Callable | None, channel: int) -> None:
     """The runner: code under test, then the tests."""
-    source = job["code"]
-    steps.clear()  # these copies would lie before the eyes of the code under test
-    job.clear()
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     code = compile_source(source, "solution.py")
     if isinstance(code, str):
@@ -152,9 +146,9 @@ def _main(job: dict, steps: list, run_items: Callable | None, channel: int) -> N
 
 
 def _receive_tests(channel: int) -> tuple[str, list]:
-    with os.fdopen(channel, "rb", closefd=False) as stream:
-        size = int.from_bytes(stream.read(4), "big")
-        return marshal.loads(stream.read(size))
+    size = int.from_bytes(read_exactly(channel, 4), "big")
+    secret, steps = marshal.loads(read_exactly(channel, size))
+    return secret, marshal.loads(steps)
 
 
 class _Results:

@@ -97,9 +97,7 @@ def _readable(data: bytes) -> int:
     if not data:
         return os.open("/dev/null", os.O_RDONLY)
     descriptor = os.memfd_create("stdin")
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    write_all(descriptor, data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
@@ -225,6 +223,24 @@ class _Watch:
             return ""
         data = bytes(self.collected[self.outputs[number]][: self.cap])
         return data.decode("utf-8", "surrogateescape")
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """`size` bytes; EOFError where fewer come."""
+    data = os.read(descriptor, size)
+    while len(data) < size:
+        more = os.read(descriptor, min(size - len(data), 1 << 20))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """All of `data`, however often that takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def restore_streams() -> None:

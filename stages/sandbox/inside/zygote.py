@@ -44,7 +44,7 @@ import python_program
 import python_tests
 import steps
 from confine import clone_into_namespaces, drop_privileges, fresh_mounts
-from supervise import HostGone, Supervisor
+from supervise import HostGone, Supervisor, read_exactly, write_all
 
 KINDS = {"steps": steps.run, "program": python_program.run, "tests": python_tests.run}
 MOUNT_TEST_MB = 1
@@ -134,17 +134,13 @@ def _job(descriptor: int, spare_user: bool, nested: bool) -> None:
 
 def receive(descriptor: int) -> dict:
     """The job's description."""
-    with os.fdopen(descriptor, "rb", closefd=False) as stream:
-        size = int.from_bytes(stream.read(4), "big")
-        return json.loads(stream.read(size))
+    return json.loads(read_exactly(descriptor, int.from_bytes(read_exactly(descriptor, 4), "big")))
 
 
 def send(descriptor: int, value: dict) -> None:
     """Write a report; the host reads as it comes."""
     data = json.dumps(value).encode()
-    view = memoryview(len(data).to_bytes(4, "big") + data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    write_all(descriptor, len(data).to_bytes(4, "big") + data)
 
 
 if __name__ == "__main__":
