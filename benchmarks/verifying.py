@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -68,7 +67,8 @@ def plain(work: Work, settings: VerifySettings) -> tuple[float, int]:
     def judge(item: tuple[Task, str]) -> bool:
         program = f"{item[1]}\n{item[0].tests}\n"
         command = [sys.executable, "-I", "-c", program]
-        return subprocess.run(command, capture_output=True, timeout=PLAIN_SECONDS, cwd=folder).returncode == 0
+        done = subprocess.run(command, check=False, capture_output=True, timeout=PLAIN_SECONDS, cwd=folder)
+        return done.returncode == 0
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(worker_count(settings)) as pool:
@@ -90,7 +90,14 @@ def measure(name: str, work: Work, settings: VerifySettings, rounds: int, table:
             best[way] = min(best.get(way, found), found)
     slowest = next(iter(best.values()))[0]
     for way, (seconds, passed) in best.items():
-        cells: Sequence[object] = (name, way, len(work), passed, f"{len(work) / seconds:.1f}", f"{slowest / seconds:.1f}x")
+        cells: Sequence[object] = (
+            name,
+            way,
+            len(work),
+            passed,
+            f"{len(work) / seconds:.1f}",
+            f"{slowest / seconds:.1f}x",
+        )
         table.add_row(*map(str, cells))
 
 

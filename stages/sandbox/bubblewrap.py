@@ -25,7 +25,13 @@ INSIDE_AT = "/forge/inside"
 PACKAGES_AT = "/forge/packages"
 HOST_NAME = "forge"
 SPARE_USER = 65534
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONPATH": PACKAGES_AT}
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "PYTHONPATH": PACKAGES_AT,
+}
 ETC_ENTRIES = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives")
 INSTALL = "install it: apt-get install bubblewrap, or dnf install bubblewrap"
 

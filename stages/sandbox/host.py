@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import socket
+import sys
 
 from stages.common.errors import SandboxError
 from stages.sandbox.bubblewrap import INSIDE_AT, INSTALL, View, interpreter, start
@@ -51,6 +52,7 @@ class _Zygote:
             mode = self.control.recv(16)
             if mode in (b"nested\n", b"single\n"):
                 self.nested = mode == b"nested\n"
+                _announce(self.nested)
                 return
         self.close()
         raise SandboxError(_explain(self.said()))
@@ -60,7 +62,7 @@ class _Zygote:
         self.log.seek(0)
         return self.log.read(4096).decode(errors="replace").strip()
 
-    def attempt(self, job: dict) -> dict | None:
+    def attempt(self, job: dict, second: dict | None = None) -> dict | None:
         """Run one job; None for a fault. The job's processes have ended on return, or end with the sandbox."""
         patience = job["limits"]["wall_seconds"] * max(1, job.get("runs", 1)) + PATIENCE_SECONDS
         ours, theirs = socket.socketpair()
@@ -69,8 +71,10 @@ class _Zygote:
                 with theirs:
                     socket.send_fds(self.control, [b"j"], [theirs.fileno()])
                 ours.settimeout(patience)
-                data = json.dumps(job).encode()
-                ours.sendall(len(data).to_bytes(4, "big") + data)
+                for message in (job, second):
+                    if message is not None:
+                        data = json.dumps(message).encode()
+                        ours.sendall(len(data).to_bytes(4, "big") + data)
                 size = int.from_bytes(_receive(ours, 4), "big")
                 if size > REPORT_LIMIT:
                     return None
@@ -99,6 +103,13 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 def _nesting_allowed() -> bool:
     """Tests switch nested namespaces off to walk the other way."""
     return os.environ.get("HALO_FORGE_NESTED", "1") != "0"
+
+
+@functools.cache
+def _announce(nested: bool) -> None:
+    """Once in a process: why verifying is slow here."""
+    if not nested:
+        print("sandboxes cannot nest here: each sample starts one of its own, which is slower", file=sys.stderr)
 
 
 def _explain(said: str) -> str:
@@ -164,33 +175,35 @@ class Sandbox:
         self._zygotes: dict[View, _Zygote] = {}
         self._closed = False
 
-    def run(self, job: dict, view: View) -> dict | None:
+    def run(self, job: dict, view: View, second: dict | None = None) -> dict | None:
         """The job's report; None where the job breaks its sandbox each time. SandboxError for faults of the machine.
+
+        `second` is the message that some kinds read when the code under test has been started already.
 
         A job that its wall limit ended is run once more, alone: a busy machine must not decide a verdict.
         """
         job = {"tmp_mb": view.tmp_mb, **job}
         with self._gate.shared():
-            report = self._attempt(job, view)
+            report = self._attempt(job, view, second)
         if report is not None and not _ended_by_wall(report):
             return report
         with self._gate.alone():
             if report is None:
                 self._discard(view)
-            report = self._attempt(job, view)
+            report = self._attempt(job, view, second)
             if report is None:
                 self._discard(view)
                 if not _is_good(self._attempt(PROBE, view)):
                     raise SandboxError("the sandbox no longer runs a known-good program; see the system's log")
         return report
 
-    def _attempt(self, job: dict, view: View) -> dict | None:
+    def _attempt(self, job: dict, view: View, second: dict | None = None) -> dict | None:
         if self._closed:
             raise SandboxError("the sandbox is closed")
         zygote = self._zygotes.get(view)
         if zygote is None:
             zygote = self._zygotes[view] = _Zygote(view, _layout())
-        report = zygote.attempt(job)
+        report = zygote.attempt(job, second)
         if not zygote.nested:
             self._discard(view)
         return report
@@ -216,5 +229,3 @@ class Sandbox:
 def _ended_by_wall(report: dict) -> bool:
     ends = [*report.get("runs", ()), *report.get("steps", ()), report.get("ended") or {}]
     return any(end.get("limit") == "wall" for end in ends)
-
-

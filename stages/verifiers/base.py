@@ -3,19 +3,22 @@
 A verifier of one's own is a class in an importable module, named `module:Class` in a task's `verifier` field:
 
     class Shell(Verifier):
-        def check(self):
-            return None
         def verify(self, task, code, sandbox):
-            step = {"argv": ["/bin/sh", "code"], "limits": self.settings.limits.job()}
-            job = {"kind": "steps", "files": {"code": code}, "steps": [step], "limits": step["limits"]}
+            limits = self.settings.limits.job()
+            steps = [{"argv": ["/bin/sh", "code"], "stdin": case["stdin"], "limits": limits} for case in task.cases]
+            job = {"kind": "steps", "files": {"code": code}, "steps": steps, "limits": limits, "runs": len(steps)}
             report = sandbox.run(job, View())
-            ...
-            return Finding(RUNS, RAN)
+            if report is None:
+                return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox", 0, len(steps))
+            pairs = zip(report["steps"], task.cases)
+            tests = [judge_run(number, run, case["stdout"]) for number, (run, case) in enumerate(pairs, 1)]
+            return combine(tests, len(steps), failed_reward=CLEAN)
 
 Only the sandbox runs what comes from a sample. A fault of a tool or of the sandbox is a SandboxError, never a Finding.
 """
 
 import abc
+from pathlib import Path
 from typing import Any
 
 from stages.common.errors import InputError
@@ -36,7 +39,7 @@ class Verifier(abc.ABC):
         """None where the tools are here, else one line: what is missing and how to install it."""
         return None
 
-    def check_task(self, task: Task) -> None:
+    def check_task(self, task: Task) -> None:  # noqa: B027 - most verifiers take every task
         """Raise InputError for a task that this verifier cannot judge; its message goes behind the task's name."""
 
     @abc.abstractmethod
@@ -50,8 +53,6 @@ class Verifier(abc.ABC):
 
 def code_version() -> str:
     """Digest of everything of ours that decides a verdict."""
-    from pathlib import Path  # noqa: PLC0415
-
     here = Path(__file__).parent
     return content_hash(*sorted(here.glob("*.py")), *sorted((here.parent / "sandbox").rglob("*.py")))[:16]
 

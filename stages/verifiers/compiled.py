@@ -8,7 +8,7 @@ from stages.common.errors import SandboxError
 from stages.common.records import Task
 from stages.sandbox import Sandbox, View
 from stages.verifiers.base import Verifier
-from stages.verifiers.outcomes import Test, combine, judge_run, run_trouble
+from stages.verifiers.outcomes import Test, combine, judge_cases, run_trouble
 from stages.verifiers.verdicts import (
     BROKEN,
     CLEAN,
@@ -125,8 +125,7 @@ def _judge(task: Task, runs: list[dict], reward: float) -> Finding:
         return Finding(reward, *trouble) if trouble else Finding(RUNS, RAN, "no tests")
     if task.tests.strip():
         tests.append(_judge_tests(runs.pop(0)))
-    tests += [judge_run(at, run, case["stdout"]) for at, (run, case) in enumerate(zip(runs, task.cases, strict=False), 1)]
-    return combine(tests, count_tests(task), failed_reward=reward)
+    return combine([*tests, *judge_cases(runs, task.cases)], count_tests(task), failed_reward=reward)
 
 
 def _judge_tests(run: dict) -> Test:

@@ -1,4 +1,4 @@
-"""A file of samples in, a file of verdicts out, with progress, a summary and timing: what verify and benchmark share."""
+"""A file of samples in, a file of verdicts out, with progress, summary and timing: what verify and benchmark share."""
 
 import time
 from collections import deque

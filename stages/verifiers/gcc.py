@@ -81,7 +81,8 @@ class Gcc(Compiled):
         if task.tests.strip():
             code = self._with_tests(code, task)
             command += [f"{HEADERS_AT}/evidence.o", "-Wl,--wrap=main"]
-        return {name: code}, [*command, "-o", f"/tmp/{PROGRAM}", *(f"-l{library}" for library in self.options.libraries)]
+        libraries = [f"-l{library}" for library in self.options.libraries]
+        return {name: code}, [*command, "-o", f"/tmp/{PROGRAM}", *libraries]
 
     def _with_tests(self, code: str, task: Task) -> str:
         if MAIN.search(code) and MAIN.search(task.tests):
@@ -139,9 +140,8 @@ def _compile(command: list[str]) -> None:
 
 def _header(driver: str) -> str:
     """Path of the real header, asked of the preprocessor."""
-    result = subprocess.run(
-        [driver, "-M", "-x", "c++", "-"], input=f"#include <{PRECOMPILED}>\n", capture_output=True, text=True, check=False
-    )
+    command, text = [driver, "-M", "-x", "c++", "-"], f"#include <{PRECOMPILED}>\n"
+    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     found = re.search(r"\S+/bits/stdc\+\+\.h", result.stdout)
     if not found:
         raise SandboxError(f"{driver} has no {PRECOMPILED}")

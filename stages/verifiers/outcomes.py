@@ -16,6 +16,11 @@ from stages.verifiers.verdicts import (
     same_output,
 )
 
+LIMITS = {
+    "cpu": (TIMEOUT, "out of CPU time"),
+    "wall": (TIMEOUT, "out of wall-clock time"),
+    "output": (RESOURCE_LIMIT, "too much output"),
+}
 SHOWN = 40  # characters of an output
 
 
@@ -29,12 +34,8 @@ class Test:
 
 def run_trouble(ended: dict) -> tuple[str, str] | None:
     """(level, detail) of a process that did not end well; None for an exit with code 0 within its limits."""
-    if ended["limit"] == "cpu":
-        return TIMEOUT, "out of CPU time"
-    if ended["limit"] == "wall":
-        return TIMEOUT, "out of wall-clock time"
-    if ended["limit"] == "output":
-        return RESOURCE_LIMIT, "too much output"
+    if ended["limit"]:
+        return LIMITS[ended["limit"]]
     last = (ended["stderr"].strip().splitlines() or [""])[-1]
     if ended["signal"] is not None:
         level = RESOURCE_LIMIT if ended["signal"] in (signal.SIGKILL, signal.SIGXFSZ) else RUNTIME_ERROR
@@ -51,6 +52,13 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def judge_cases(runs: list[dict], cases: list[dict]) -> list[Test]:
+    """The cases that were run, in order; there are fewer runs than cases where a limit ended the job."""
+    return [
+        judge_run(number, run, case["stdout"]) for number, (run, case) in enumerate(zip(runs, cases, strict=False), 1)
+    ]
 
 
 def judge_run(number: int, run: dict, expected: str) -> Test:

@@ -1,6 +1,6 @@
 """Where the files of an installed Python distribution, and of those it requires, lie."""
 
-import importlib.metadata as metadata
+from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement

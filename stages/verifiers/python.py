@@ -9,7 +9,7 @@ from stages.common.records import Task
 from stages.sandbox import Sandbox, View
 from stages.settings.verify import VerifySettings
 from stages.verifiers.base import Verifier, expect_language
-from stages.verifiers.outcomes import Test, combine, judge_run, run_trouble
+from stages.verifiers.outcomes import Test, combine, judge_cases, run_trouble
 from stages.verifiers.packages import package_paths
 from stages.verifiers.verdicts import (
     BROKEN,
@@ -26,8 +26,11 @@ from stages.verifiers.verdicts import (
     Finding,
 )
 
-# Loading pytest takes a tenth of a second; tests that lean on it get an interpreter that has it loaded already.
-NEEDS_PYTEST = re.compile(r"\bpytest\b|\bunittest\b|^class Test|^(?:async )?def (?:test\w*\([^)]|setup_|teardown_)", re.M)
+# Loading pytest takes a tenth of a second, so that tests which lean on it get an interpreter that has it loaded. Wider
+# than what inside/python_plan.py takes for such tests.
+NEEDS_PYTEST = re.compile(
+    r"\bpytest|\bunittest\b|^class\s+Test|^@|^async\s|^def\s+(?:test\w*\s*\(\s*[^)\s]|setup_|teardown_)", re.MULTILINE
+)
 LEVEL_OF = {"wrong": WRONG_ANSWER, "error": RUNTIME_ERROR, "resource": RESOURCE_LIMIT}
 
 
@@ -39,6 +42,8 @@ class Python(Verifier):
         self.limits = settings.limits.job()
         packages = package_paths(("pytest", *settings.pytest.packages))
         self.plain = View(packages=packages, tmp_mb=settings.limits.tmp_mb)
+        # Of each task's tests, what the sandbox has made of their text, for the task's next samples.
+        self._plans: dict[str, dict] = {}
         # A copy of the interpreter that holds pytest is slower to make, so only tests that need it get one.
         loaded = ("pytest", "unittest.mock", "python_items")
         self.with_pytest = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=loaded)
@@ -71,23 +76,21 @@ class Python(Verifier):
         if not task.cases:
             trouble = run_trouble(report["runs"][0])
             return Finding(CLEAN, *trouble) if trouble else Finding(RUNS, RAN, "no tests")
-        tests = [judge_run(number, run, case["stdout"]) for number, (run, case) in enumerate(zip(report["runs"], task.cases, strict=False), 1)]
-        return combine(tests, len(task.cases), failed_reward=CLEAN)
+        return combine(judge_cases(report["runs"], task.cases), len(task.cases), failed_reward=CLEAN)
 
     def _tests(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
-        job = {
-            "kind": "tests",
-            "code": code,
+        job = {"kind": "tests", "code": code, "limits": self.limits}
+        secret = {
             "tests": task.tests,
             "entry_point": task.entry_point,
             "secret": secrets.token_hex(16),
             "plan": self._plans.get(task.task_id),
-            "limits": self.limits,
         }
-        report = sandbox.run(job, self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain)
+        report = sandbox.run(job, self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain, secret)
         if report is None:
             return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox")
-        self._plans[task.task_id] = report["plan"]
+        if report["broken_tests"] is None:
+            self._plans[task.task_id] = report["plan"]
         total = report["total"]
         if report["compile"] is not None:
             return Finding(BROKEN, COMPILE_ERROR, report["compile"], 0, total)

@@ -91,7 +91,7 @@ def needs_pytest(tree: ast.Module) -> bool:
 
 
 def _future_flags(tree: ast.Module) -> int:
-    import __future__  # noqa: PLC0415 - a module of the standard library, not a feature
+    import __future__
 
     flags = 0
     for node in tree.body:

@@ -27,7 +27,7 @@ from collections.abc import Callable
 
 import python_plan
 from python_program import BROKEN_SOURCE, compile_source, new_module
-from supervise import Supervisor, read_exactly, restore_streams, write_all
+from supervise import Supervisor, read_exactly, receive, restore_streams, write_all
 
 MESSAGE_LIMIT = 1 << 20  # bytes that a runner may send in all
 DETAIL_LENGTH = 400
@@ -37,44 +37,51 @@ RESOURCE_ERRORS = (27, 28, 122, 24, 11)  # EFBIG, ENOSPC, EDQUOT, EMFILE, EAGAIN
 
 
 def run(supervisor: Supervisor, job: dict) -> dict:
-    """Run `code`, then `tests` (for `entry_point`), under `limits`; `plan` is that of an earlier job with these tests.
+    """Run `code` under `limits`, then the tests. What these are comes in a second message, which is read when the
+    code's process has been started, so that nothing of it is in that process: `tests`, `entry_point`, `secret`, and
+    `plan`, None or that of an earlier job with the same tests.
 
     Reports plan (what a later job may be given), broken_tests (None or a message), compile and load (None or a
     message: the code does not compile, does not run), load_kind ("error", "resource", "wrong"), loaded, missing (None,
     or what the tests import in vain), results ([[kind, label, message]]; kind "pass", "wrong", "error" or "resource"),
     total (tests known of), complete (all evidence is there) and ended (as Supervisor.run tells it).
     """
-    plan, broken = job["plan"], None
-    if plan is None:
-        try:
-            plan = python_plan.plan(job["tests"], job["entry_point"])
-        except BROKEN_SOURCE as error:
-            line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
-            broken = f"{line}{type(error).__name__}: {getattr(error, 'msg', None) or error}"
-            plan = NO_TESTS
-    run_items = None
-    if plan["pytest"]:
-        from python_items import run_items  # the zygote has it loaded where such tests are expected
-    ledger = _Ledger(job["secret"], plan)
+    ledger = _Ledger()
+    run_items = getattr(sys.modules.get("python_items"), "run_items", None)
     source, limits = job["code"], job["limits"]
-    job.clear()
     ended = supervisor.run(
-        lambda channel: _main(source, run_items, channel), limits, capture=False, listen=ledger.receive
+        lambda channel: _main(source, run_items, channel),
+        limits,
+        capture=False,
+        listen=ledger.receive,
+        started=lambda: ledger.open(receive(supervisor.host)),
     )
-    return {"plan": plan, "broken_tests": broken, **ledger.report(ended), "ended": ended}
+    return {**ledger.report(ended), "ended": ended}
 
 
 class _Ledger:
     """The supervisor's account of what the runner has said."""
 
-    def __init__(self, secret: str, plan: dict) -> None:
-        self.secret, self.plan = secret, plan
+    def __init__(self) -> None:
+        self.secret, self.plan = "", NO_TESTS
         self.buffer = bytearray()
         self.received = 0
         self.facts: dict = {"compile": None, "load": None, "load_kind": None, "loaded": False, "missing": None}
         self.results: list = []
         self.items: int | None = None
         self.closed = False
+
+    def open(self, message: dict) -> None:
+        """Take in what the tests are."""
+        self.secret, self.plan, broken = message["secret"], message["plan"], None
+        if self.plan is None:
+            try:
+                self.plan = python_plan.plan(message["tests"], message["entry_point"])
+            except BROKEN_SOURCE as error:
+                line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
+                broken = f"{line}{type(error).__name__}: {getattr(error, 'msg', None) or error}"
+                self.plan = NO_TESTS
+        self.facts["broken_tests"] = broken
 
     def receive(self, data: bytes, channel: int) -> None:
         """Take what came; the tests go out when the module has loaded."""
@@ -115,7 +122,7 @@ class _Ledger:
         total = self.plan["total"] + (self.items or 0)
         wanted = self.items is not None or not self.plan["pytest"]
         complete = self.closed and wanted and len(self.results) == total and ended["exit"] == 0
-        return {**self.facts, "results": self.results[:total], "total": total, "complete": complete}
+        return {**self.facts, "plan": self.plan, "results": self.results[:total], "total": total, "complete": complete}
 
 
 def _say(channel: int, **message: object) -> None:
@@ -124,6 +131,7 @@ def _say(channel: int, **message: object) -> None:
 
 def _main(source: str, run_items: Callable | None, channel: int) -> None:
     """The runner: code under test, then the tests."""
+    own = os.getpid()
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     code = compile_source(source, "solution.py")
     if isinstance(code, str):
@@ -134,15 +142,27 @@ def _main(source: str, run_items: Callable | None, channel: int) -> None:
     try:
         exec(code, module.__dict__)
     except BaseException as error:
+        if os.getpid() != own:
+            os._exit(1)
         _say(channel, load=_describe(error), load_kind=_kind(error))
         os._exit(0)
-    if len(sys._current_frames()) > 1:
-        _say(channel, load="leaves threads running", load_kind="error")
+    if os.getpid() != own:
+        os._exit(0)  # a copy that the code under test has made of itself
+    if len(sys._current_frames()) > 1 or _has_children():
+        _say(channel, load="leaves threads or processes running", load_kind="error")
         os._exit(0)
     _say(channel, loaded=True)
     secret, steps = _receive_tests(channel)
     _run_steps(_Results(channel, secret), steps, module.__dict__, run_items)
     os._exit(0)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _receive_tests(channel: int) -> tuple[str, list]:
@@ -172,6 +192,9 @@ def _run_steps(results: _Results, steps: list, names: dict, run_items: Callable 
     trouble = ""
     for kind, label, code in steps:
         if kind == python_plan.PYTEST:
+            if run_items is None:
+                results.say(missing="pytest")
+                continue
             run_items(marshal.loads(code), names, results)
             continue
         if kind == python_plan.BIND:

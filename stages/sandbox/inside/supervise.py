@@ -7,6 +7,7 @@ of every process of the job.
 
 import contextlib
 import fcntl
+import json
 import os
 import resource
 import select
@@ -42,14 +43,16 @@ class Supervisor:
         capture: bool = True,
         listen: Callable[[bytes, int], None] | None = None,
         greeting: bytes = b"",
+        started: Callable[[], None] | None = None,
     ) -> dict:
         """Run `body(channel)` in a new process under `limits`, and end all that is left of it.
 
         `limits`: those of `become_untrusted`, wall_seconds, output_kb (of stdout and of stderr each; more ends the
         process). `capture` False sends both to /dev/null. `listen(data, channel)` is called with what the process
-        writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. Returns exit and signal
-        (one of them None), limit (None, "cpu", "wall" or "output"), cpu (seconds), stdout and stderr (text; bytes
-        that are no UTF-8 as lone surrogates). Raises OSError where the process could not be shut in.
+        writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. `started()` is called
+        once the process exists: what the caller learns from then on is not in the process's memory. Returns exit and
+        signal (one of them None), limit (None, "cpu", "wall" or "output"), cpu (seconds), stdout and stderr (text;
+        bytes that are no UTF-8 as lone surrogates). Raises OSError where the process could not be shut in.
         """
         ours, theirs = _socketpair()
         outputs = [os.pipe(), os.pipe()] if capture else []
@@ -63,8 +66,10 @@ class Supervisor:
         if os.read(ours, 1) != CONFINED:
             raise OSError("an untrusted process could not be shut in")
         os.set_blocking(ours, False)
-        watch = _Watch(self.host, child, [pipe[0] for pipe in outputs], ours, listen, limits)
         try:
+            if started:
+                started()
+            watch = _Watch(self.host, child, [pipe[0] for pipe in outputs], ours, listen, limits)
             limit = watch.until_end()
         finally:
             _kill_rest(child)
@@ -234,6 +239,11 @@ def read_exactly(descriptor: int, size: int) -> bytes:
             raise EOFError
         data += more
     return data
+
+
+def receive(descriptor: int) -> dict:
+    """One message from the host."""
+    return json.loads(read_exactly(descriptor, int.from_bytes(read_exactly(descriptor, 4), "big")))
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -2,13 +2,14 @@
 
 Runs inside bubblewrap as process 1 (`python zygote.py CONTROL`) and runs no untrusted code itself. CONTROL is the
 descriptor of a socket to the host. It reads a line of JSON there (`nested`: whether to try that, `spare_user`: whether
-there is the user nobody, `preload`: modules to import), answers with the mode that it is in, and then receives one byte and one descriptor, a socket of the job's own,
-per job. In mode "nested" the job becomes process 1 of new pid, mount and ipc namespaces, so that nothing of it outlives
-it and nothing of one job is there for the next. In mode "single", where such namespaces are refused, the zygote turns
-into its only job and the host starts another one. The end of CONTROL is the end of the zygote, and of every job.
+there is the user nobody, `preload`: modules to import), answers with the mode that it is in, and then receives, per
+job, one byte and one descriptor, a socket of the job's own. In mode "nested" the job becomes process 1 of new pid,
+mount and ipc namespaces, so that nothing of it outlives it and nothing of one job is there for the next. In mode
+"single", where such namespaces are refused, the zygote turns into its only job and the host starts another one. The
+end of CONTROL is the end of the zygote, and of every job.
 
-The job's socket carries a length (4 bytes, big-endian) and JSON both ways: one description, then one report. No
-report means a fault of the sandbox.
+The job's socket carries messages, each a length (4 bytes, big-endian) and JSON: a description (of some kinds a second
+part, for the supervisor's eyes alone) one way, and one report the other way. No report means a fault of the sandbox.
 """
 
 import bisect  # noqa: F401 - this and its like are here for the jobs, whose imports of them then cost nothing
@@ -44,7 +45,7 @@ import python_program
 import python_tests
 import steps
 from confine import clone_into_namespaces, drop_privileges, fresh_mounts
-from supervise import HostGone, Supervisor, read_exactly, write_all
+from supervise import HostGone, Supervisor, receive, write_all
 
 KINDS = {"steps": steps.run, "program": python_program.run, "tests": python_tests.run}
 MOUNT_TEST_MB = 1
@@ -130,11 +131,6 @@ def _job(descriptor: int, spare_user: bool, nested: bool) -> None:
             send(descriptor, {"fault": f"{type(error).__name__}: {error}"[:300]})
     finally:
         os._exit(code)
-
-
-def receive(descriptor: int) -> dict:
-    """The job's description."""
-    return json.loads(read_exactly(descriptor, int.from_bytes(read_exactly(descriptor, 4), "big")))
 
 
 def send(descriptor: int, value: dict) -> None:
