@@ -62,7 +62,7 @@ def main() -> None:
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     samples = args.samples or draw_samples(args)
     verdicts = args.verdicts or args.out.with_suffix(".verdicts.jsonl")
-    _, timing = verify_file(tasks, samples, verdicts, params.section(VerifySettings, "verify"))
+    _, timing = verify_file(args.tasks, samples, verdicts, params.section(VerifySettings, "verify"))
     tally = counts(records.read(records.Verdict, verdicts))
     if missing := [task_id for task_id in tasks if task_id not in tally]:
         raise InputError(f"{samples}: no sample of task '{missing[0]}' (and {len(missing) - 1} more)")

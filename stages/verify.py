@@ -8,7 +8,6 @@ What a sample holds runs in a sandbox and nowhere else; without a working sandbo
 import sys
 from pathlib import Path
 
-from stages.common import records
 from stages.common.cli import run
 from stages.common.files import write_csv, write_json
 from stages.common.params import Params, argument_parser
@@ -28,8 +27,7 @@ def main() -> None:
     parser.add_argument("--timing", type=Path, metavar="FILE", help="seconds, rates, tool versions (JSON)")
     args = parser.parse_args()
     settings = Params(args.params).section(VerifySettings, "verify")
-    tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
-    summary, timing = verify_file(tasks, args.samples, args.out, settings)
+    summary, timing = verify_file(args.tasks, args.samples, args.out, settings)
     if args.metrics:
         write_json(args.metrics, summary.metrics())
     if args.rewards:

@@ -10,10 +10,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-# Before transformers is imported: these stages run one after another and write to logs.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase

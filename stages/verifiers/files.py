@@ -2,11 +2,12 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.common import records
+from stages.common.errors import InputError
 from stages.common.progress import Progress
 from stages.common.records import Sample, Task, Verdict
 from stages.common.verdict_summary import VerdictSummary
@@ -17,13 +18,18 @@ from stages.verifiers.verdicts import LADDER
 
 
 def verify_file(
-    tasks: Mapping[str, Task], samples: Path, out: Path, settings: VerifySettings
+    task_files: Sequence[Path], samples: Path, out: Path, settings: VerifySettings
 ) -> tuple[VerdictSummary, dict[str, Any]]:
     """Judge the samples of one JSON Lines file into another, in order, in memory that does not grow with them.
 
-    Returns the summary, a pure function of the verdicts, and what varies from run to run. Raises as verify_samples.
+    Returns the summary, a pure function of the verdicts, and what varies from run to run. Raises as verify_samples,
+    and InputError, naming the file, for broken, duplicate and unknown tasks and samples.
     """
-    verifiers = make_verifiers(tasks, settings)
+    tasks = {task.task_id: task for task in records.read_tasks(*task_files)}
+    try:
+        verifiers = make_verifiers(tasks, settings)
+    except InputError as error:
+        raise InputError(f"{', '.join(map(str, task_files))}: {error}") from None
     summary = VerdictSummary(LADDER)
     began = time.monotonic()
     records.write(out, _judged(tasks, samples, settings, verifiers, summary))
@@ -41,6 +47,8 @@ def _judged(
 
     def samples() -> Iterator[Sample]:
         for sample in records.read(Sample, path):
+            if sample.task_id not in tasks:
+                raise InputError(f"{path}: sample {sample.sample} of task '{sample.task_id}': no such task")
             waiting.append(sample)
             yield sample
 

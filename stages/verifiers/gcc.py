@@ -116,7 +116,10 @@ class Gcc(Compiled):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "halo-forge" / "gcc" / key
         if cache.is_dir():
             return cache
-        cache.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SandboxError(f"{cache.parent}: {error.strerror}; XDG_CACHE_HOME can name another folder") from None
         with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
             made = Path(folder, "made")
             (made / PRECOMPILED).parent.mkdir(parents=True)

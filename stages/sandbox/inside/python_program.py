@@ -50,7 +50,7 @@ def compile_source(source: str, name: str) -> types.CodeType | str:
     except BROKEN_SOURCE as error:
         line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
         text = error.msg if isinstance(error, SyntaxError) else str(error)
-        return f"{line}{type(error).__name__}: {text}"
+        return f"{line}{type(error).__name__}: {text}".rstrip(": ")
 
 
 def new_module(name: str) -> types.ModuleType:

@@ -15,6 +15,7 @@ while tests run): whoever needs that keeps tests and code in separate processes.
 
 import base64
 import contextlib
+import errno
 import gc
 import hmac
 import json
@@ -33,7 +34,7 @@ MESSAGE_LIMIT = 1 << 20  # bytes that a runner may send in all
 DETAIL_LENGTH = 400
 NO_TESTS = {"steps": base64.b64encode(marshal.dumps([])).decode(), "total": 0, "pytest": False}
 WRONG_ANSWERS = ("AssertionError", "Failed")  # Failed: pytest.fail and a missing exception
-RESOURCE_ERRORS = (27, 28, 122, 24, 11)  # EFBIG, ENOSPC, EDQUOT, EMFILE, EAGAIN
+RESOURCE_ERRORS = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EAGAIN)
 
 
 def run(supervisor: Supervisor, job: dict) -> dict:
