@@ -1,13 +1,12 @@
 """The learning curve of the tiny profile for several seeds: the figures and the picture in the README.
 
 python -m benchmarks.seeds --seeds 0 1 2    runs the pipeline of the committed tree in a clone for each seed
-python -m benchmarks.seeds --draw           draws docs/learning_curve.png from docs/learning_curve.csv again
+python -m benchmarks.seeds                  draws docs/learning_curve.png from docs/learning_curve.csv again
 """
 
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -40,9 +39,7 @@ def run_pipeline(clone: Path, seed: int) -> dict[str, float]:
         yaml.dump(params, file)
     seconds: dict[str, float] = {}
     stage, began = "start", time.monotonic()
-    # A run cache of its own: seconds are of stages that ran.
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    process = subprocess.Popen(["dvc", "repro"], cwd=clone, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(["dvc", "repro"], cwd=clone, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     for line in process.stdout:
         if line.startswith("Running stage '"):
@@ -62,6 +59,14 @@ def figures(clone: Path, seed: int) -> list[Row]:
         found = json.loads((clone / "metrics/benchmark" / f"{model}.json").read_text(encoding="utf-8"))
         rows.append({"seed": seed, "checkpoint": model, **{key: found[key] for key in HEADER[2:]}})
     return rows
+
+
+def read_table() -> list[Row]:
+    """The rows of earlier runs; a seed that runs again takes the place of its own."""
+    if not TABLE.exists():
+        return []
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def draw(rows: list[Row]) -> None:
@@ -91,9 +96,8 @@ def main() -> None:
     """Run what is asked for, write the table, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[])
-    parser.add_argument("--draw", action="store_true", help="just draw from the table")
     args = parser.parse_args()
-    rows: list[Row] = []
+    rows = [row for row in read_table() if int(row["seed"]) not in args.seeds]
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as folder:
             clone = Path(folder) / "halo-forge"
@@ -102,10 +106,9 @@ def main() -> None:
             rows += figures(clone, seed)
         write_csv(STAGES, ["stage", "seconds"], [{"stage": s, "seconds": round(t, 1)} for s, t in seconds.items()])
         print(f"seed {seed}: {sum(seconds.values()):.0f} s", file=sys.stderr)
-    if rows:
-        write_csv(TABLE, HEADER, rows)
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        draw(list(csv.DictReader(file)))
+    rows.sort(key=lambda row: int(row["seed"]))
+    write_csv(TABLE, HEADER, rows)
+    draw(rows)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -80,7 +81,7 @@ def pass_by_category(folder: Path, models: list[str]) -> list[Row]:
 def summary(curve: list[Row]) -> Table:
     """pass@k with intervals, a line per checkpoint."""
     metrics = list(dict.fromkeys(row["metric"] for row in curve))
-    table = Table("checkpoint", *metrics, title="held-out pass@k (95 % interval over tasks)")
+    table = Table("checkpoint", *metrics, title="held-out pass@k (95 % interval over tasks)", box=SIMPLE)
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in curve):
         cells = {row["metric"]: row for row in curve if row["checkpoint"] == checkpoint}
         texts = (f"{cells[m]['value']:.3f} [{cells[m]['low']:.3f}, {cells[m]['high']:.3f}]" for m in metrics)
