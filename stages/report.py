@@ -79,13 +79,14 @@ def pass_by_category(folder: Path, models: list[str]) -> list[Row]:
 
 
 def summary(curve: list[Row]) -> Table:
-    """pass@k with intervals, a line per checkpoint."""
+    """pass@k, a line per checkpoint, with the interval of the first k."""
     metrics = list(dict.fromkeys(row["metric"] for row in curve))
-    table = Table("checkpoint", *metrics, title="held-out pass@k (95 % interval over tasks)", box=SIMPLE)
+    table = Table("checkpoint", metrics[0], "95 % interval", *metrics[1:], title="held-out pass@k", box=SIMPLE)
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in curve):
         cells = {row["metric"]: row for row in curve if row["checkpoint"] == checkpoint}
-        texts = (f"{cells[m]['value']:.3f} [{cells[m]['low']:.3f}, {cells[m]['high']:.3f}]" for m in metrics)
-        table.add_row(checkpoint, *texts)
+        first, *others = (f"{cells[metric]['value']:.3f}" for metric in metrics)
+        interval = f"{cells[metrics[0]]['low']:.3f} - {cells[metrics[0]]['high']:.3f}"
+        table.add_row(checkpoint, first, interval, *others)
     return table
 
 

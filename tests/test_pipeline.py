@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.test_readme import commands
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +134,9 @@ def test_a_verifier_that_judges_otherwise_reruns_what_follows(project: Project) 
     assert {"verify@1", "raft@1"} <= ran
     assert not any(name.startswith("sample@") for name in ran)
     project.run("git", "checkout", "-q", "stages")
-    assert not any(name.startswith("sample@") for name in project.repro())
+    back = project.run("dvc", "repro")
+    assert not any(name.startswith("sample@") for name in Project.stages_run(back))
+    assert "Stage 'raft@1' is cached" in back, "what was trained before is taken from DVC's run cache"
 
 
 def test_an_experiment_with_a_cycles_threshold_reruns_selection_and_training_only(project: Project) -> None:
@@ -167,6 +170,15 @@ def test_metrics_and_plots_read_well(project: Project) -> None:
         content = json.loads(content) if isinstance(content, str) else content
         assert content["data"]["values"], "every plot holds data"
         assert "<DVC_METRIC" not in json.dumps(content), "every anchor of the template is filled in"
+
+
+def test_the_readme_s_dvc_commands_run(project: Project) -> None:
+    """All but `dvc exp run -S seed=1`, which trains all again; an experiment is run above."""
+    listed = [c.split() for c in commands((ROOT / "README.md").read_text()) if c.startswith("dvc ")]
+    assert len(listed) >= 6
+    for command in listed:
+        if command[:3] != ["dvc", "exp", "run"]:
+            project.run(*command)
 
 
 def test_one_more_cycle_runs_only_that_cycle(project: Project) -> None:
