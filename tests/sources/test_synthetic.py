@@ -12,7 +12,7 @@ import pytest
 from stages.common.errors import InputError
 from stages.common.records import Task
 from stages.settings.sources import SyntheticSettings
-from stages.sources.synthetic import english, examples, load, pretraining_texts, python, splits
+from stages.sources.synthetic import english, examples, load, operations, pretraining_texts, python, splits
 from stages.sources.synthetic.operations import CATEGORIES, Operation, Program, final_operations, step_operations
 
 ROOT = Path(__file__).parents[2]
@@ -241,3 +241,34 @@ def test_wrong_settings_are_one_line(value: dict, message: str) -> None:
         SyntheticSettings.parse(value, "p: s")
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_no_other_split_holds_a_program_that_does_what_a_benchmark_program_does() -> None:
+    """Compared by results on arguments that the split was not decided by."""
+    rng = random.Random(5)
+    arguments = {
+        "list": [[rng.randint(-30, 30) for _ in range(rng.randint(0, 14))] for _ in range(60)],
+        "string": ["".join(rng.choices("aenotsumzxybAENOT 1", k=rng.randint(0, 14))) for _ in range(60)],
+    }
+
+    def does(split: str, kind: str = "seen") -> set[str]:
+        drawn = (d for steps in (1, 2, 3) for d in islice(splits.draw(split, steps, kind, 0), 400))
+        programs = (d.program for d in drawn)
+        return {f"{p.category.name}{[p(value) for value in arguments[p.category.name]]!r}" for p in programs}
+
+    benchmark = does("benchmark") | does("benchmark", "unseen")
+    for split in ("pretraining", "demonstrations", "prompts", "validation"):
+        assert not benchmark & does(split), split
+
+
+def test_roundabout_programs_are_refused() -> None:
+    kinds = {kind.name: kind for kind in operations.LIST.steps}
+    finals = {kind.name: kind for kind in operations.LIST.finals}
+
+    def program(*names: str) -> operations.Program:
+        steps = tuple(operations.Operation(kinds[name], kinds[name].constants[0]) for name in names)
+        return operations.Program(operations.LIST, steps, operations.Operation(finals["itself"], None))
+
+    assert splits.is_roundabout(program("reverse", "reverse"))
+    assert splits.is_roundabout(program("negate", "double", "negate"))
+    assert not splits.is_roundabout(program("double", "reverse"))

@@ -1,15 +1,17 @@
 """Which program may appear in which split, and the drawing of distinct ones.
 
-A program's split is decided by a hash of its operations with their constants, so splits are disjoint however large
-each is made, and a change to one leaves the others as they are. Some pairs of neighbouring steps, decided by a hash
-too, appear in the benchmark alone: its "unseen" half.
+A program's split is decided by a hash of what it does, so splits are disjoint however large each is made, two programs
+that do the same (commuting steps swapped, say) are never in different ones, and a change to one split leaves the
+others as they are. Some pairs of neighbouring steps, decided by a hash too, appear in the benchmark alone: its
+"unseen" half.
 """
 
 import hashlib
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from typing import Any
 
 from stages.sources.synthetic import english
 from stages.sources.synthetic.operations import CATEGORIES, Kind, Operation, Program
@@ -20,6 +22,8 @@ SHARES = {"pretraining": 0.55, "demonstrations": 0.15, "prompts": 0.15, "validat
 # Share of the pairs of neighbouring steps that only the benchmark uses. A constant, since the base model's texts and
 # the tasks, which different stages make, must agree on it.
 UNSEEN_PAIRS = 0.1
+# Lengths of the arguments that tell what a program does.
+PROBE_LENGTHS = (0, 1, 3, 5, 7, 8, 9, 10, 11, 12, 13, 16)
 # Draws without a new task after which a split counts as exhausted.
 PATIENCE = 20_000
 
@@ -45,9 +49,31 @@ def generator(text: str) -> random.Random:
     return random.Random(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest()))
 
 
-def split_of(program: Program, seed: int) -> str:
-    """The only split that may hold this program."""
-    place = fraction(f"{seed}/program/{program}")
+def _probes(category: str) -> tuple[Any, ...]:
+    rng = generator(f"probes/{category}")
+    if category == "string":
+        return tuple("".join(rng.choices("aeinostbmuzxyAEINOST 1-!", k=k)) for k in PROBE_LENGTHS)
+    return tuple([rng.randint(-20, 20) for _ in range(k)] for k in PROBE_LENGTHS)
+
+
+PROBES = {category.name: _probes(category.name) for category in CATEGORIES}
+
+
+def behaviour(program: Program) -> str:
+    """Results on fixed arguments: equal for programs that do the same, and for some that differ elsewhere only."""
+    return f"{program.category.name}: {[program(value) for value in PROBES[program.category.name]]!r}"
+
+
+def is_roundabout(program: Program) -> bool:
+    """Whether some of the steps could be left out, as two reversals."""
+    steps, whole = program.steps, behaviour(program)
+    fewer = (kept for count in range(len(steps)) for kept in combinations(steps, count))
+    return any(behaviour(replace(program, steps=kept)) == whole for kept in fewer)
+
+
+def split_of(does: str, seed: int) -> str:
+    """The only split that may hold programs of this behaviour."""
+    place = fraction(f"{seed}/program/{does}")
     for name, share in SHARES.items():
         if place < share:
             return name
@@ -77,7 +103,7 @@ def _random_program(steps: int, rng: random.Random) -> Program:
 def draw(split: str, steps: int, kind: str, seed: int) -> Iterator[Draw]:
     """Draws for a split, of `steps` steps and composition `kind`, no prompt twice, until nothing new turns up.
 
-    Programs of two or three steps come once; those of one step may come again in other words.
+    What a program of two or three steps does comes once; programs of one step may come again in other words.
     """
     rng = generator(f"{seed}/{split}/{steps}/{kind}")
     seen: set[str] = set()
@@ -85,11 +111,14 @@ def draw(split: str, steps: int, kind: str, seed: int) -> Iterator[Draw]:
     while idle < PATIENCE:
         idle += 1
         program = _random_program(steps, rng)
-        if composition(program, seed) != kind or split_of(program, seed) != split:
+        if composition(program, seed) != kind:
+            continue
+        does = behaviour(program)
+        if split_of(does, seed) != split:
             continue
         name = rng.choice(english.FUNCTION_NAMES)
         prompt = english.request(program, name, rng)
-        key = prompt if steps == 1 else str(program)
+        key = prompt if steps == 1 else does
         if key not in seen:
             seen.add(key)
             idle = 0
