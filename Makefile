@@ -16,9 +16,9 @@ help: ## List the targets
 setup: ## Install what is missing: system packages, virtual environment, Python packages
 	@toolbox/setup.sh
 
-repro: setup ## Run the pipeline; only what changed runs again (PROFILE=smoke: as an experiment with that profile)
-	$(BIN)/python -m stages.settings
-	$(BIN)/dvc $(if $(PROFILE),exp run -S profile=$(PROFILE),repro)
+repro: setup ## Run the pipeline; only what changed runs again (PROFILE=smoke: switch params.yaml to that profile first)
+	$(BIN)/python -m stages.settings $(if $(PROFILE),--profile $(PROFILE))
+	$(BIN)/dvc repro
 
 raft: setup ## Run RAFT up to cycle CYCLES=3 and its benchmark, extending params.yaml where it has fewer
 	$(BIN)/python -m stages.cycles --cycles $(CYCLES)
@@ -33,8 +33,8 @@ lint: setup ## Check style and formatting of Python and shell code
 format: setup ## Format the Python code and mend what ruff can mend
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-doctor: setup ## Tell what this machine has and what it lacks
-	$(BIN)/python -m stages.doctor
+doctor: ## Tell what this machine has and what it lacks; installs nothing
+	@$(or $(wildcard $(BIN)/python),python3) -m stages.doctor
 
 bench-sample: setup ## Measure sampling: tokens per second beside plain generate
 	$(BIN)/python -m benchmarks.sampling
@@ -45,9 +45,9 @@ bench-verify: setup ## Measure verifying: programs per second beside one process
 bench-seeds: setup ## Run the pipeline for seeds 0, 1 and 2 in clones; renew the README's figures
 	$(BIN)/python -m benchmarks.seeds --seeds 0 1 2
 
-clean: ## Remove what DVC can bring back from its cache, and tool caches
-	git clean -fdXq data models metrics stages tests benchmarks
-	rm -rf build dvc_plots *.egg-info .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove what the pipeline made (DVC's cache keeps it; unfinished work is lost) and tool caches
+	rm -rf data/tasks data/mix data/samples data/verdicts data/training data/benchmark models/base models/sft models/cycle-*
+	rm -rf metrics/*/*.csv metrics/data metrics/timing build dvc_plots *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 distclean: clean ## Remove the virtual environment as well
 	rm -rf $(VENV)

@@ -17,7 +17,7 @@ from stages.common.params import Params, argument_parser
 from stages.common.records import Task, read_tasks
 from stages.lm import load
 from stages.lm.sampling import Sampler, sample_to_file
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
 

@@ -9,7 +9,8 @@ from stages.common.cli import run
 from stages.common.params import Params, argument_parser
 from stages.common.timing import write_timing
 from stages.lm import hub, tiny
-from stages.settings.model import BaseSettings, ComputeSettings
+from stages.settings.compute import ComputeSettings
+from stages.settings.model import BaseSettings
 from stages.sources.synthetic import pretraining_texts
 
 

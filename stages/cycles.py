@@ -14,7 +14,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import replacing
-from stages.common.params import DEFAULT_PATH, argument_parser, read_yaml
+from stages.common.params import DEFAULT_PATH, Params, argument_parser
+from stages.settings.check import check_all
 
 
 def round_trip() -> YAML:
@@ -64,11 +65,9 @@ def main() -> None:
     if args.cycles < 1:
         raise InputError(f"--cycles: found {args.cycles}, expected 1 or more")
     path: Path = args.params or DEFAULT_PATH
-    read_yaml(path)  # for its one-line errors
+    check_all(Params(path))
     yaml = round_trip()
     document = yaml.load(path.read_text(encoding="utf-8"))
-    if not isinstance(document.get("cycles"), dict) or not isinstance(document.get("models"), list):
-        raise InputError(f"{path}: expected a map 'cycles' and a list 'models'")
     if added := extend(document, args.cycles):
         with replacing(path) as file:
             yaml.dump(document, file)

@@ -20,9 +20,10 @@ from stages.common.timing import write_timing
 from stages.lm import load
 from stages.lm.chat import training_row
 from stages.lm.training import TrainResult, finished, train, write_curve
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
+from stages.settings.cycle import CycleSettings
 from stages.settings.prompts import PromptSettings
-from stages.settings.raft import CycleSettings, RaftSettings
+from stages.settings.raft import RaftSettings
 
 
 def with_overrides(settings: RaftSettings, own: CycleSettings) -> RaftSettings:
@@ -44,8 +45,13 @@ def fine_tune(args: Namespace, params: Params, settings: RaftSettings, examples:
     model = load.load_model(start, compute, trainable=True)
     rows = [training_row(tokenizer, e.prompt, e.language, e.completion, prompts) for e in examples]
     work = args.out.with_name(args.out.name + ".partial")
-    label = f"raft cycle {args.cycle}"
-    result = train(model, tokenizer, rows, settings.train, seed=params.seed, work=work, label=label)
+    how = {
+        "seed": params.seed,
+        "work": work,
+        "label": f"raft cycle {args.cycle}",
+        "origin": load.origin(start, compute),
+    }
+    result = train(model, tokenizer, rows, settings.train, **how)
     load.save(args.out, result.model, tokenizer)
     finished(work)
     return result
@@ -53,6 +59,7 @@ def fine_tune(args: Namespace, params: Params, settings: RaftSettings, examples:
 
 def carry_forward(parent: Path, out: Path) -> TrainResult:
     """Copy the parent's checkpoint: nothing passed, so there is nothing to learn from."""
+    load.expect_checkpoint(parent)
     with replacing_directory(out) as directory:
         shutil.copytree(parent, directory, dirs_exist_ok=True)
     return TrainResult(None, {"examples": 0, "examples_too_long": 0, "train_loss": None})

@@ -17,6 +17,7 @@ from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import write_csv
 from stages.common.params import Params, argument_parser
+from stages.settings.cycle import check_chain
 
 Row = dict[str, Any]
 
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args()
     params = Params(args.params)
-    models, cycles = params.raw["models"], list(params.raw["cycles"])
+    cycles, models = check_chain(params)
     curve = learning_curve(args.metrics, models)
     tables = {
         "learning_curve": (["order", "checkpoint", "metric", "value", "low", "high"], curve),

@@ -6,13 +6,14 @@ python -m stages.sample --model models/sft --tasks data/mix/train.jsonl --out da
 from pathlib import Path
 
 from stages.common.cli import run
+from stages.common.errors import InputError
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task, read_tasks
 from stages.common.timing import write_timing
 from stages.lm.sampling import Sampler, sample_to_file
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
+from stages.settings.cycle import CycleSettings
 from stages.settings.prompts import PromptSettings
-from stages.settings.raft import CycleSettings
 from stages.settings.sampling import SampleSettings
 
 
@@ -48,7 +49,12 @@ def main() -> None:
         stream=f"cycle-{args.cycle}" if args.cycle else args.section,
         cycle=args.cycle,
     )
-    timing = sample_to_file(sampler, sampled_tasks(read_tasks(*args.tasks), settings), args.out)
+    tasks = sampled_tasks(read_tasks(*args.tasks), settings)
+    if not tasks:
+        raise InputError(
+            f"{args.tasks[0]}: no task is without a reference, as {args.section}.tasks 'undemonstrated' asks"
+        )
+    timing = sample_to_file(sampler, tasks, args.out)
     write_timing(args.timing, timing)
 
 

@@ -17,7 +17,7 @@ from stages.common.timing import write_timing
 from stages.lm import load
 from stages.lm.chat import training_row
 from stages.lm.training import finished, train, write_curve
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sft import SftSettings
 
@@ -51,9 +51,8 @@ def main() -> None:
         for part in (examples, held_out)
     )
     work = args.out.with_name(args.out.name + ".partial")
-    result = train(
-        model, tokenizer, rows, settings.train, seed=params.seed, work=work, label="sft", validation=validation
-    )
+    how = {"seed": params.seed, "work": work, "label": "sft", "origin": load.origin(args.model, compute)}
+    result = train(model, tokenizer, rows, settings.train, **how, validation=validation)
     load.save(args.out, result.model, tokenizer)
     if args.training:
         records.write(args.training, examples)

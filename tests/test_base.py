@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.lm import load
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
 from tests.conftest import Run
 
 COMPUTE = "compute: {threads: 1, dtype: float32, attention: sdpa}\n"

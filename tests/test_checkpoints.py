@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from stages.common.errors import InputError
 from stages.lm import load
 from stages.lm.chat import IGNORED, prompt_ids, training_row
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 
 COMPUTE = ComputeSettings(threads=1, dtype="float32")
@@ -56,6 +56,10 @@ def not_a_checkpoint(path: Path) -> None:
     (path / "config.json").unlink()
 
 
+def no_tokenizer(path: Path) -> None:
+    (path / "tokenizer.json").unlink()
+
+
 def lost_base(path: Path) -> None:
     (path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "models/absent"}))
 
@@ -66,6 +70,7 @@ def lost_base(path: Path) -> None:
         (shutil.rmtree, "no such checkpoint directory"),
         (not_a_checkpoint, "not a checkpoint"),
         (broken_config, "cannot load the checkpoint"),
+        (no_tokenizer, "no tokenizer: expected tokenizer.json"),
         (no_weights, "no *.safetensors file"),
         (pickled, "pickled weights are not loaded"),
         (truncate, "cannot load the checkpoint"),

@@ -41,7 +41,7 @@ def test_a_shorter_run_ends_with_that_cycles_benchmark() -> None:
     assert targets(document, 3) == []
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not YAML"), ("a: 1\n", "expected a map 'cycles'")])
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not YAML"), ("seed: 1\n", "key 'profile' is missing")])
 def test_a_broken_file_is_one_line(tmp_path: Path, stage: Run, text: str, message: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     assert message in stage("cycles", "--cycles", 2, "--no-run", code=1).stderr

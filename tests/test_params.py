@@ -6,8 +6,9 @@ import pytest
 
 from stages.common.errors import InputError
 from stages.common.params import Params, Settings, read_yaml
+from stages.settings.cycle import CycleSettings
 from stages.settings.model import BaseSettings
-from stages.settings.raft import CycleSettings, RaftSettings
+from stages.settings.raft import RaftSettings
 from stages.settings.sampling import SampleSettings
 from tests.conftest import ROOT, Run
 
@@ -16,6 +17,21 @@ SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 def test_the_shipped_file_is_valid_in_every_profile(stage: Run) -> None:
     assert "all settings valid" in stage("settings", "--params", ROOT / "params.yaml").stdout
+
+
+def test_a_profile_is_switched_by_that_one_word(tmp_path: Path, stage: Run) -> None:
+    (tmp_path / "params.yaml").write_text(SHIPPED)
+    assert "profile smoke" in stage("settings", "--profile", "smoke").stdout
+    assert (tmp_path / "params.yaml").read_text() == SHIPPED.replace("profile: tiny", "profile: smoke", 1)
+    assert "expected one of: tiny, smoke" in stage("settings", "--profile", "smok", code=1).stderr
+
+
+@pytest.mark.parametrize("script", ["sample --model m", "verify --samples s", "report --metrics m"])
+def test_every_stage_refuses_an_unknown_key_at_the_top(tmp_path: Path, stage: Run, script: str) -> None:
+    (tmp_path / "params.yaml").write_text(SHIPPED.replace("seed: 0", "sead: 0", 1))
+    name, *arguments = script.split()
+    tasks = [] if name == "report" else ["--tasks", "t"]
+    assert "unknown key 'sead'" in stage(name, *arguments, *tasks, "--out", "o", code=1).stderr
 
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
@@ -47,6 +63,10 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
         ('"2": {parent', "2: {parent", "cycles.2: expected a number in quotes"),
         ("  - cycle-3", "  - cycle-9", "models: found 'cycle-9', expected one of: base, sft, cycle-1"),
         ("profile: tiny", "profile: [tiny", "not YAML"),
+        ("profile: tiny", "profile: [tiny]", "profile: found ['tiny'], expected one of"),
+        ("texts: [3000, 2600, 400]", "texts: [-1, 0, 0]", "texts.0: found -1"),
+        ("parent: sft", "parent: base", "cycles.1.parent: found 'base'"),
+        ("temperature: 1.0", "temperature: .inf", "sample.temperature: found inf"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from stages.common.errors import InputError
 from stages.common.records import Sample
 from stages.lm.sampling import Sampler, sample_to_file
 from stages.sample import sampled_tasks
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
 from tests.conftest import ROOT, Run, make_task
@@ -117,6 +118,24 @@ def test_greedy_answers_are_all_the_same(tmp_path: Path, checkpoint: Path, tasks
     for sample in draw(tmp_path, checkpoint, tasks, "s.jsonl", temperature=0.0):
         by_task.setdefault(sample.task_id, set()).add(sample.completion)
     assert all(len(texts) == 1 for texts in by_task.values())
+
+
+def test_what_a_checkpoint_says_of_generation_does_not_apply(tmp_path: Path, checkpoint: Path, tasks: Path) -> None:
+    """Instruction-tuned models bring a top_k and a repetition penalty of their own."""
+    copy = shutil.copytree(checkpoint, tmp_path / checkpoint.name)
+    own = {"do_sample": True, "repetition_penalty": 1.5, "top_k": 2, "temperature": 0.1, "eos_token_id": 7}
+    (copy / "generation_config.json").write_text(json.dumps(own))
+    plain = draw(tmp_path, checkpoint, tasks, "plain.jsonl")
+    assert [s.completion for s in draw(tmp_path, copy, tasks, "own.jsonl")] == [s.completion for s in plain]
+
+
+def test_sampling_nothing_is_an_error(tmp_path: Path, stage: Run, checkpoint: Path) -> None:
+    settings(tmp_path)
+    text = (tmp_path / "params.yaml").read_text().replace("{n: 3", "{tasks: undemonstrated, n: 3")
+    (tmp_path / "params.yaml").write_text(text)
+    records.write(tmp_path / "t.jsonl", [make_task(0, reference="x")])
+    error = stage("sample", "--model", checkpoint, "--tasks", "t.jsonl", "--out", "s.jsonl", code=1).stderr
+    assert "t.jsonl: no task is without a reference" in error
 
 
 def test_a_prompt_without_room_is_named(tmp_path: Path, checkpoint: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from stages.common.records import Example, Sample, Verdict
 from stages.lm import load
 from stages.lm.chat import training_row
 from stages.lm.training import train
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.training import LoraSettings, TrainSettings
 from tests.conftest import ROOT, Run, make_task
@@ -73,6 +74,21 @@ def test_a_killed_training_goes_on_and_ends_the_same(workplace: Path, stage: Run
     assert losses[-1] < losses[0]
 
 
+def test_a_killed_training_of_another_model_is_not_gone_on_with(checkpoint: Path, tmp_path: Path) -> None:
+    """The weights at the start belong to the key of unfinished work."""
+    settings = TrainSettings(learning_rate=1e-3, epochs=2, batch=2, checkpoint_steps=2)
+    fit(checkpoint, tmp_path / "w", settings)
+    assert list((tmp_path / "w").glob("*/checkpoint-*")), "checkpoints stay until the stage has saved its result"
+    other = shutil.copytree(checkpoint, tmp_path / "other")
+    tokenizer, model = load.load_tokenizer(other), load.load_model(other, COMPUTE)
+    with torch.no_grad():
+        model.model.norm.weight.mul_(1.5)
+    load.save(other, model, tokenizer)
+    fresh = fit(other, tmp_path / "fresh", settings).model.state_dict()
+    again = fit(other, tmp_path / "w", settings).model.state_dict()
+    assert all(torch.equal(fresh[name], again[name]) for name in fresh)
+
+
 def rows(checkpoint: Path, count: int = 8) -> list[dict]:
     tokenizer = load.load_tokenizer(checkpoint)
     code = "def f(xs):\n    return [x + {} for x in xs]\n"
@@ -82,7 +98,9 @@ def rows(checkpoint: Path, count: int = 8) -> list[dict]:
 def fit(checkpoint: Path, work: Path, settings: TrainSettings, data: list[dict] | None = None) -> object:
     load.use_threads(1)
     tokenizer, model = load.load_tokenizer(checkpoint), load.load_model(checkpoint, COMPUTE, trainable=True)
-    return train(model, tokenizer, data or rows(checkpoint), settings, seed=0, work=work, label="test")
+    return train(
+        model, tokenizer, data or rows(checkpoint), settings, seed=0, work=work, label="test", origin=str(checkpoint)
+    )
 
 
 def test_the_loss_falls_on_the_completion_only(checkpoint: Path, tmp_path: Path) -> None:
@@ -119,6 +137,9 @@ def test_an_adapter_is_trained_saved_and_loaded_on_its_base(checkpoint: Path, tm
     # A second training goes on with the same adapter.
     again = fit(tmp_path / "adapter", tmp_path / "w", TrainSettings(learning_rate=1e-2, batch=4, lora=lora))
     assert again.timing["trained_parameters"] == result.timing["trained_parameters"]
+    for wrong in (None, LoraSettings(rank=8, alpha=8)):
+        with pytest.raises(InputError, match="is an adapter of rank 4 and alpha 8, found"):
+            fit(tmp_path / "adapter", tmp_path / "w", TrainSettings(learning_rate=1e-2, batch=4, lora=wrong))
 
 
 def test_examples_that_are_too_long_are_left_out_and_counted(checkpoint: Path, tmp_path: Path) -> None:

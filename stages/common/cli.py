@@ -12,8 +12,8 @@ def run(main: Callable[[], None]) -> None:
     """Call `main`; exit with 1 on a known error, with 130 on Ctrl-C and with 143 on SIGTERM.
 
     SIGTERM is raised as SystemExit, so that `with` blocks remove their temporary files and end their sandboxes.
-    A full disk is the user's to mend, so it is told in one line as well; any other exception is a bug and keeps
-    its traceback.
+    A full disk, and a path that is missing, of the wrong kind or closed to this user, are the user's to mend, so they
+    are told in one line as well; any other exception is a bug and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -24,6 +24,8 @@ def run(main: Callable[[], None]) -> None:
         print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            sys.exit(f"error: {error.filename or 'output'}: no space left on the device; free some and run again")
+        if error.filename is None:
             raise
-        sys.exit(f"error: {error.filename or 'output'}: no space left on the device; free some and run again")
+        sys.exit(f"error: {error.filename}: {(error.strerror or type(error).__name__).lower()}")

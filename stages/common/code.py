@@ -20,16 +20,20 @@ def extract_code(completion: str, task: Task) -> str:
     """The program that `completion` proposes for `task`.
 
     `<think>...</think>` is dropped. Of fenced blocks, the last that defines the task's entry point is taken, else the
-    longest of the task's language, else the last; without a block, the whole text. Code that does not define the
-    entry point is put behind the prompt where the prompt is code that does.
+    longest of the task's language, else the last; without a block, the whole text. Where the prompt is code that
+    defines the entry point, code that does not is put behind it, and code that does behind what precedes the
+    definition there: an answer in a chat repeats the function, seldom the prompt's imports and helpers.
     """
     text = drop_thinking(completion)
     blocks, before = fenced_blocks(text)
     entry = (task.entry_point or "").rsplit(".", 1)[-1]
     code = _choose(blocks, task.language, entry) if blocks else (before if before is not None else text)
-    if entry and not defines(code, entry, task.language) and is_code(task.prompt, entry, task.language):
+    if not entry or not is_code(task.prompt, entry, task.language):
+        return code
+    if not defines(code, entry, task.language):
         return task.prompt + code
-    return code
+    # A future import must come first, and so cannot follow the prelude.
+    return code if "__future__" in code else prelude(task.prompt, entry, task.language) + code
 
 
 def drop_thinking(text: str) -> str:
@@ -116,6 +120,18 @@ def _definition(entry: str, language: str) -> re.Pattern:
 def defines(code: str, entry: str, language: str) -> bool:
     """Whether `code` defines (in languages other than Python: defines or calls) `entry`."""
     return _definition(entry, language).search(code) is not None
+
+
+@functools.lru_cache(maxsize=4096)
+def prelude(prompt: str, entry: str, language: str) -> str:
+    """What a Python prompt holds before the definition of `entry`; "" where that is no program by itself."""
+    definition = _definition(entry, language).search(prompt)
+    before = prompt[: definition.start()] if definition else ""
+    try:
+        ast.parse(before)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    return before if language == "python" else ""
 
 
 @functools.lru_cache(maxsize=4096)

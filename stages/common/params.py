@@ -6,6 +6,7 @@ Every setting reaches a script this way and no other; paths come by flag.
 import argparse
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stages.common.errors import InputError
 
 DEFAULT_PATH = Path("params.yaml")
+TOP_KEYS = ("profile", "seed", "sources", "models", "cycles", "profiles")
 
 
 class Settings(BaseModel):
@@ -82,12 +84,23 @@ def read_yaml(path: Path | str) -> Any:
             return yaml.load(file, _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: expected a YAML file, found a directory") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+
+
+def expect_known(value: dict, known: Sequence[str], where: str) -> None:
+    """Raise InputError for a key that is not among `known`, with the nearest that is."""
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+            raise InputError(f"{where}: unknown key '{key}'; {hint}")
 
 
 class Params:
@@ -102,6 +115,8 @@ class Params:
         value = {} if path is None and not self.path.exists() else read_yaml(self.path)
         if not isinstance(value, dict):
             raise InputError(f"{self.path}: expected a map of settings, found {type(value).__name__}")
+        if "profiles" in value:
+            expect_known(value, TOP_KEYS, str(self.path))
         self._value = value
 
     @property
@@ -119,8 +134,8 @@ class Params:
         if profiles is None:
             return None
         name = self._value.get("profile")
-        if not isinstance(profiles, dict) or name not in profiles:
-            known = ", ".join(profiles) if isinstance(profiles, dict) else "none"
+        if not isinstance(profiles, dict) or not isinstance(name, str) or name not in profiles:
+            known = ", ".join(map(str, profiles)) if isinstance(profiles, dict) else "none"
             raise InputError(f"{self.path}: profile: found {name!r}, expected one of: {known}")
         return name
 
@@ -129,6 +144,8 @@ class Params:
         where = f"profiles.{self.profile}" if self.profile else ""
         value: Any = self._value["profiles"][self.profile] if self.profile else self._value
         for part in key.split("."):
+            if not isinstance(value, dict | None):
+                raise InputError(f"{self.path}: {where}: expected a map of settings, found {value!r}")
             value = (value or {}).get(part)
             where = f"{where}.{part}".lstrip(".")
         return kind.parse(value, f"{self.path}: {where}")

@@ -11,7 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from stages.common.errors import InputError
 from stages.common.files import replacing_directory
 from stages.lm import load
-from stages.settings.model import BaseSettings, ComputeSettings
+from stages.settings.compute import ComputeSettings
+from stages.settings.model import BaseSettings
 
 # Weights in safetensors, configuration, tokenizer, licence; no pickles, which run code when they are loaded.
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "README.md"]

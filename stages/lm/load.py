@@ -15,8 +15,8 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.common.errors import InputError
-from stages.common.files import naming_a_full_disk, replacing_directory
-from stages.settings.model import ComputeSettings
+from stages.common.files import content_hash, naming_a_full_disk, replacing_directory
+from stages.settings.compute import ComputeSettings
 
 # Deprecations between these libraries' own versions, which nobody who runs a stage can mend.
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -40,7 +40,7 @@ def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
     Raises InputError where it is missing or broken, has no chat template, or pads with its end token (a model trained
     so never learns to stop: huggingface/transformers#48016).
     """
-    _expect_checkpoint(Path(path))
+    expect_checkpoint(Path(path))
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -61,7 +61,7 @@ def load_model(path: Path | str, compute: ComputeSettings, trainable: bool = Fal
     Raises InputError where the directory, its configuration or its weights are missing, truncated or do not fit.
     """
     path = Path(path)
-    _expect_checkpoint(path)
+    expect_checkpoint(path)
     try:
         if (path / "adapter_config.json").is_file():
             model = _load_adapter(path, compute, trainable)
@@ -114,11 +114,20 @@ def save(path: Path | str, model: Any, tokenizer: PreTrainedTokenizerBase) -> No
         (directory / "README.md").unlink(missing_ok=True)
 
 
-def _expect_checkpoint(path: Path) -> None:
+def origin(path: Path, compute: ComputeSettings) -> list[str]:
+    """What tells a checkpoint's weights, and how tensors are computed, from others: for keys of unfinished work."""
+    return [content_hash(path), compute.dtype, compute.attention, device().type, torch.__version__]
+
+
+def expect_checkpoint(path: Path) -> None:
+    """Raise InputError unless `path` is a directory with a model's configuration and a tokenizer."""
     if not path.is_dir():
         raise InputError(f"{path}: no such checkpoint directory")
     if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise InputError(f"{path}: not a checkpoint: expected config.json or adapter_config.json")
+    # Without these transformers makes an empty tokenizer and goes on.
+    if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise InputError(f"{path}: no tokenizer: expected tokenizer.json, tokenizer.model or vocab.json")
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from stages.common import records
 from stages.common.errors import InputError
-from stages.common.files import content_hash, replacing, value_hash
+from stages.common.files import replacing, value_hash
 from stages.common.progress import Progress
 from stages.common.records import Sample, Task
 from stages.lm import load
 from stages.lm.chat import prompt_ids
-from stages.settings.model import ComputeSettings
+from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
 
@@ -52,6 +52,8 @@ class Sampler:
         """Load tokenizer and model."""
         self.tokenizer: PreTrainedTokenizerBase = load.load_tokenizer(self.checkpoint)
         self.model = load.load_model(self.checkpoint, self.compute)
+        # What a checkpoint's generation_config.json brings (top_k, a repetition penalty) would apply unseen.
+        self.model.generation_config = GenerationConfig()
 
     def shard_seed(self, shard: int) -> int:
         """63 bits of SHA-256 over (seed, stream, shard)."""
@@ -62,9 +64,8 @@ class Sampler:
         """Digest of every input of the samples; shards of another fingerprint are never reused."""
         tasks_digest = value_hash([[t.task_id, t.language, t.prompt] for t in tasks])
         settings = self.settings.model_dump(exclude={"workers"})  # the one that does not change the text
-        compute = [self.compute.dtype, self.compute.attention, load.device().type, torch.__version__]
-        inputs = [content_hash(self.checkpoint), tasks_digest, settings, self.prompts.model_dump(), compute]
-        return value_hash([*inputs, self.seed, self.stream])
+        origin = load.origin(self.checkpoint, self.compute)
+        return value_hash([origin, tasks_digest, settings, self.prompts.model_dump(), self.seed, self.stream])
 
     def sample_shard(self, tasks: Sequence[Task], shard: int) -> list[Sample]:
         """`n` samples of each task, in the order of the tasks."""
@@ -150,7 +151,7 @@ def sample_to_file(sampler: Sampler, tasks: Sequence[Task], out: Path) -> dict[s
     partial = out.with_name(out.name + ".partial")
     folder = partial / sampler.fingerprint(tasks)
     for stale in partial.glob("*"):
-        if stale != folder:
+        if stale != folder and stale.is_dir():
             shutil.rmtree(stale)
     folder.mkdir(parents=True, exist_ok=True)
     size = sampler.settings.shard

@@ -71,7 +71,8 @@ def build(settings: TinySettings, texts: Sequence[str], seed: int, out: Path) ->
     model = build_model(settings, tokenizer, seed)
     rows = [text_row(tokenizer, text) for text in texts]
     work = out.with_name(out.name + ".partial")
-    result = train(model, tokenizer, rows, settings.train, seed=seed, work=work, label="base")
+    origin = settings.model_dump(exclude={"train"})
+    result = train(model, tokenizer, rows, settings.train, seed=seed, work=work, label="base", origin=origin)
     load.save(out, result.model, tokenizer)
     _expect_same_ids(tokenizer, out, texts[:200])
     finished(work)

@@ -1,5 +1,6 @@
 """Supervised training with TRL's SFTTrainer: of the tiny base, of the SFT stage and of RAFT cycles."""
 
+import json
 import math
 import shutil
 from dataclasses import dataclass, field
@@ -60,19 +61,21 @@ def train(
     seed: int,
     work: Path,
     label: str,
+    origin: Any,
     validation: list[dict] | None = None,
 ) -> TrainResult:
     """Train `model` on tokenised rows (`input_ids`, `labels`) and return it with metrics and loss curve.
 
     Checkpoints go to `work`, a directory beside the stage's output that DVC does not delete; a run that was killed
-    resumes from the last one if rows, settings and seed are the same, and ends as an unbroken run would.
+    resumes from the last one if rows, settings, seed and `origin` (a JSON value that tells what the weights at the
+    start are, and how tensors are computed) are the same, and ends as an unbroken run would.
     Raises InputError if no row is left, HaloForgeError if the loss turns NaN.
     """
     rows, too_long = fit_length(rows, settings.max_length)
     if not rows:
         raise InputError(f"{label}: no training example of at most {settings.max_length} tokens")
     steps = math.ceil(len(rows) / settings.batch / settings.accumulation) * settings.epochs
-    folder = work / value_hash([rows, settings.model_dump(), seed, validation])
+    folder = work / value_hash([origin, rows, settings.model_dump(), seed, validation])
     with naming_a_full_disk(work), Progress(label, steps, "steps") as progress:
         trainer = _trainer(model, tokenizer, rows, settings, seed, folder, validation, steps)
         trainer.add_callback(_Watch(progress))
@@ -144,6 +147,7 @@ def _trainer(
         dataloader_pin_memory=False,
     )
     adapter = None
+    _expect_same_adapter(model, settings)
     if settings.lora and not hasattr(model, "peft_config"):
         from peft import LoraConfig
 
@@ -168,10 +172,29 @@ def _trainer(
     return trainer
 
 
+def _expect_same_adapter(model: Any, settings: TrainSettings) -> None:
+    """An adapter that a checkpoint brings is trained on as it is: settings that say otherwise would do nothing."""
+    for known in getattr(model, "peft_config", {}).values():
+        wanted = settings.lora and (settings.lora.rank, settings.lora.alpha)
+        if wanted != (known.r, known.lora_alpha):
+            raise InputError(
+                f"lora: the checkpoint to start from is an adapter of rank {known.r} and alpha {known.lora_alpha}, "
+                f"found {'null' if wanted is None else 'rank {} and alpha {}'.format(*wanted)}; give it the same"
+            )
+
+
 def _last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end (the trainer's state is written last)."""
-    whole = [p.parent for p in folder.glob("checkpoint-*/trainer_state.json")]
+    whole = [p.parent for p in folder.glob("checkpoint-*/trainer_state.json") if _is_json(p)]
     return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def _curve(history: list[dict]) -> list[dict[str, float | int]]:

@@ -6,6 +6,6 @@ runs within.
 
 from stages.sandbox.bubblewrap import View
 from stages.sandbox.gate import Gate
-from stages.sandbox.host import Sandbox, nests, probe
+from stages.sandbox.host import Sandbox, probe
 
-__all__ = ["Gate", "Sandbox", "View", "nests", "probe"]
+__all__ = ["Gate", "Sandbox", "View", "probe"]

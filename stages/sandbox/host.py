@@ -156,13 +156,6 @@ def probe() -> str | None:
     return None
 
 
-def nests() -> bool:
-    """Whether jobs get namespaces of their own inside a warm sandbox; else each starts a sandbox, which is slower."""
-    zygote = _Zygote(View(), _layout())
-    zygote.close()
-    return zygote.nested
-
-
 class Sandbox:
     """Runs jobs, one at a time, for one thread; `gate` is shared by all threads of a pool.
 

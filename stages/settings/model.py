@@ -1,19 +1,11 @@
 """Settings of the base model: a hub id at a pinned revision, or a tiny one built here."""
 
-from typing import Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from stages.common.params import Settings
 from stages.settings.training import TrainSettings
-
-
-class ComputeSettings(Settings):
-    """How tensors are computed; read by every stage that loads a model."""
-
-    threads: int = Field(0, ge=0, description="CPU threads in training; 0 = all cores. Fixed for bit-equal reruns.")
-    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Type of weights and activations.")
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="Attention implementation.")
 
 
 class TinySettings(Settings):
@@ -27,15 +19,20 @@ class TinySettings(Settings):
     intermediate: int = Field(384, ge=8, description="Width of the MLP.")
     positions: int = Field(512, ge=64, description="Longest context in tokens.")
     initializer_range: float = Field(0.05, gt=0, description="Standard deviation of initial weights.")
-    texts: list[int] = Field(
-        default=[1500, 1300, 200], description="Pretraining texts of the synthetic source, of one, two and three steps."
+    texts: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[1500, 1300, 200],
+        min_length=3,
+        max_length=3,
+        description="Pretraining texts of the synthetic source, of one, two and three steps.",
     )
     train: TrainSettings = Field(description="Pretraining.")
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
-        if self.hidden % self.heads or self.heads % self.kv_heads:
-            raise ValueError("heads must divide hidden, and kv_heads must divide heads")
+        if self.hidden % (2 * self.heads) or self.heads % self.kv_heads:
+            raise ValueError(
+                "2 x heads must divide hidden (rotary positions turn pairs), and kv_heads must divide heads"
+            )
         return self
 
 

@@ -26,12 +26,3 @@ class RaftSettings(Settings):
     )
     replay: ReplaySettings = Field(default=ReplaySettings(), description="Examples of earlier training.")
     train: TrainSettings = Field(description="Fine-tuning on the accepted samples.")
-
-
-class CycleSettings(Settings):
-    """One cycle's entry: its parent, and settings that differ from the profile's (null: the profile's)."""
-
-    parent: str = Field(pattern=r"^(base|sft|cycle-[1-9][0-9]*)$", description="The checkpoint sampled and trained on.")
-    temperature: float | None = Field(None, ge=0, description="Overrides sample.temperature.")
-    threshold: float | None = Field(None, gt=0, le=1, description="Overrides raft.threshold.")
-    learning_rate: float | None = Field(None, gt=0, description="Overrides raft.train.learning_rate.")

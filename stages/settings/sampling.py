@@ -14,11 +14,11 @@ class SampleSettings(Settings):
         "all", description="`undemonstrated`: just the tasks without a reference, which SFT has not seen solved."
     )
     n: int = Field(8, ge=1, description="Completions per task.")
-    temperature: float = Field(1.0, ge=0, description="Softmax temperature; 0 is greedy.")
+    temperature: float = Field(1.0, ge=0, allow_inf_nan=False, description="Softmax temperature; 0 is greedy.")
     top_p: float = Field(0.95, gt=0, le=1, description="Nucleus sampling: smallest set of tokens with this mass.")
     max_new_tokens: int = Field(512, ge=1, description="Longest completion in tokens.")
     shard: int = Field(32, ge=1, description="Tasks per shard: the unit of seeding, of writing and of resuming.")
-    batch: int = Field(256, ge=1, description="Sequences generated at a time.")
+    batch: int = Field(256, ge=1, description="Sequences generated at a time; at least those of one task.")
     workers: int = Field(
         0, ge=0, description="Processes on the CPU, one thread each; 0 = all cores. No effect on text."
     )

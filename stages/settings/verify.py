@@ -1,7 +1,5 @@
 """Settings of verifying: section `verify` of a profile. All have defaults."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from stages.common.params import Settings
@@ -49,7 +47,6 @@ class VerifySettings(Settings):
     """How samples are judged."""
 
     workers: int = Field(0, ge=0, description="judges at work at once; 0: one per processor core of this process")
-    executor: Literal["local"] = Field("local", description="where judges run")
     limits: Limits = Limits()
     pytest: PytestSettings = PytestSettings()
     gcc: GccSettings = GccSettings()

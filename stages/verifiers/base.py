@@ -54,7 +54,8 @@ class Verifier(abc.ABC):
 def code_version() -> str:
     """Digest of everything of ours that decides a verdict."""
     here = Path(__file__).parent
-    return content_hash(*sorted(here.glob("*.py")), *sorted((here.parent / "sandbox").rglob("*.py")))[:16]
+    sandbox = sorted((here.parent / "sandbox").rglob("*.py"))
+    return content_hash(*sorted(here.glob("*.py")), *sandbox, here.parent / "common" / "code.py")[:16]
 
 
 def expect_language(task: Task, languages: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from stages.verifiers.verdicts import (
     RAN,
     RUNS,
     RUNTIME_ERROR,
+    TASK_ERROR,
     WARNINGS,
     WRONG_ANSWER,
     Finding,
@@ -55,6 +56,8 @@ class Compiled(Verifier):
         """Compile; then run the tests, the cases, or just the program."""
         if not code.strip():
             return Finding(BROKEN, COMPILE_ERROR, "no code", 0, count_tests(task))
+        if task.tests.strip() and not self.has_main(task.tests):
+            return Finding(CLEAN, TASK_ERROR, "the tests are broken: they have no main", 0, count_tests(task))
         runnable = bool(task.tests.strip() or task.cases) or self.has_main(code)
         files, command = self.build(task, code, runnable)
         steps = self._steps(task, files, command) if runnable else [self._compile_step(command)]

@@ -57,6 +57,8 @@ def _judged(
             summary.add(waiting.popleft(), verdict)
             progress.update(1, f"pass rate {summary.pass_rate:.3f}")
             yield verdict
+    if not summary.samples:
+        raise InputError(f"{path}: no samples; expected at least one")
 
 
 def _count_lines(path: Path) -> int | None:

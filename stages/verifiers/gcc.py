@@ -87,7 +87,8 @@ class Gcc(Compiled):
     def _with_tests(self, code: str, task: Task) -> str:
         if MAIN.search(code) and MAIN.search(task.tests):
             code = f"#define main solution_main\n#line 1\n{code}\n#undef main"
-        return f'{code}\n#line 1 "tests.{task.language}"\n{task.tests}\n'
+        # The code may have switched assertions off; including the header again switches them on.
+        return f'{code}\n#undef NDEBUG\n#include <assert.h>\n#line 1 "tests.{task.language}"\n{task.tests}\n'
 
     def good_program(self, task: Task) -> tuple[dict[str, str], list[str]]:
         """An empty main."""
@@ -125,6 +126,8 @@ class Gcc(Compiled):
             (made / PRECOMPILED).parent.mkdir(parents=True)
             (made / "evidence.c").write_text(EVIDENCE)
             _compile([self.paths["c"], "-O2", "-c", str(made / "evidence.c"), "-o", str(made / "evidence.o")])
+            for language in self.drivers:
+                self._expect_working(language, made)
             # Without this header (a C library of another kind) code compiles as before, just not faster.
             with contextlib.suppress(SandboxError):
                 target = str(made / f"{PRECOMPILED}.gch")
@@ -132,6 +135,13 @@ class Gcc(Compiled):
             with contextlib.suppress(OSError):  # another process may have been faster
                 made.rename(cache)
         return cache
+
+    def _expect_working(self, language: str, folder: Path) -> None:
+        """SandboxError where the settings' standard, flags and libraries do not build even an empty program."""
+        source = folder / f"good.{language}"
+        source.write_text(GOOD[language])
+        libraries = [f"-l{library}" for library in self.options.libraries]
+        _compile([*self._command(language), str(source), "-o", str(folder / "good"), *libraries])
 
 
 def _compile(command: list[str]) -> None:

@@ -247,12 +247,12 @@ def test_no_other_split_holds_a_program_that_does_what_a_benchmark_program_does(
     """Compared by results on arguments that the split was not decided by."""
     rng = random.Random(5)
     arguments = {
-        "list": [[rng.randint(-30, 30) for _ in range(rng.randint(0, 14))] for _ in range(60)],
-        "string": ["".join(rng.choices("aenotsumzxybAENOT 1", k=rng.randint(0, 14))) for _ in range(60)],
+        "list": [[rng.randint(-30, 30) for _ in range(n % 15)] for n in range(600)],
+        "string": ["".join(rng.choices("aenotsumzxybAENOT 1!-", k=n % 15)) for n in range(600)],
     }
 
     def does(split: str, kind: str = "seen") -> set[str]:
-        drawn = (d for steps in (1, 2, 3) for d in islice(splits.draw(split, steps, kind, 0), 400))
+        drawn = (d for steps in (1, 2, 3) for d in islice(splits.draw(split, steps, kind, 0), 300))
         programs = (d.program for d in drawn)
         return {f"{p.category.name}{[p(value) for value in arguments[p.category.name]]!r}" for p in programs}
 

@@ -128,6 +128,17 @@ def test_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         pool.make_verifiers({"t/0": make_task(0, verifier="gcc", language="cpp")}, SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"flags": ["-nonsense"]}, {"cpp_standard": "c++99"}, {"libraries": ["nolib"]}], ids=str
+)
+def test_compiler_settings_that_build_nothing_stop_the_stage(wrong: dict[str, Any]) -> None:
+    """They must not come out as compile errors of every sample."""
+    settings = VerifySettings.parse({"gcc": wrong}, "test")
+    tasks = {"t/0": make_task(0, language="cpp", verifier="gcc", entry_point=None, tests="")}
+    with pytest.raises(SandboxError, match="does not compile a known-good file"):
+        list(verify_samples(tasks, [Sample("t/0", 0, "int main() {}")], settings))
+
+
 def test_missing_package() -> None:
     settings = VerifySettings.parse({"pytest": {"packages": ["no-such-thing"]}}, "test")
     with pytest.raises(InputError, match="Python package 'no-such-thing' is not installed"):

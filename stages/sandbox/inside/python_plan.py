@@ -102,8 +102,12 @@ def _future_flags(tree: ast.Module) -> int:
 
 
 def _called(tree: ast.Module, functions: dict) -> set[str]:
-    """Functions of the text that assert and that the text itself calls at module level."""
-    return {name for node in tree.body if (name := _call_name(node)) in functions and _has_assert(functions[name])}
+    """Functions of the text that assert, by themselves or through others, and that it calls at module level."""
+    asserting = {name for name, node in functions.items() if _has_assert(node)}
+    uses = {name: {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} for name, node in functions.items()}
+    while more := {name for name in functions if uses[name] & asserting} - asserting:
+        asserting |= more
+    return {name for node in tree.body if (name := _call_name(node)) in asserting}
 
 
 def _call_name(node: ast.stmt) -> str | None:
