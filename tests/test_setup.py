@@ -235,9 +235,9 @@ def test_help_is_the_default_and_lists_every_target() -> None:
 def test_repro_sets_up_first_and_runs_dvc() -> None:
     setup, settings, repro = make("--no-print-directory", "-n", "repro").splitlines()
     assert setup == "toolbox/setup.sh"
-    assert settings.endswith("/bin/python -m stages.settings")
+    assert settings.strip().endswith("/bin/python -m stages.settings")
     assert repro.endswith("/bin/dvc repro")
-    assert "/bin/dvc exp run -S profile=smoke\n" in make("-n", "repro", "PROFILE=smoke")
+    assert "-m stages.settings --profile smoke\n" in make("-n", "repro", "PROFILE=smoke")
     assert "-m stages.cycles --cycles 5\n" in make("-n", "raft", "CYCLES=5")
 
 

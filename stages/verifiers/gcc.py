@@ -113,7 +113,7 @@ class Gcc(Compiled):
     def _helpers(self) -> Path:
         """The folder with what is compiled once per toolchain and flags: evidence.o, and bits/stdc++.h, which takes
         longer to parse than most solutions take to compile. Only trusted text is compiled here, outside a sandbox."""
-        key = value_hash([self.fingerprint(), EVIDENCE])
+        key = value_hash([self.fingerprint(), EVIDENCE, GOOD])
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "halo-forge" / "gcc" / key
         if cache.is_dir():
             return cache

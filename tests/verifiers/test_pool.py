@@ -136,7 +136,7 @@ def test_compiler_settings_that_build_nothing_stop_the_stage(wrong: dict[str, An
     settings = VerifySettings.parse({"gcc": wrong}, "test")
     tasks = {"t/0": make_task(0, language="cpp", verifier="gcc", entry_point=None, tests="")}
     with pytest.raises(SandboxError, match="does not compile a known-good file"):
-        list(verify_samples(tasks, [Sample("t/0", 0, "int main() {}")], settings))
+        list(pool.verify_samples(tasks, [Sample("t/0", 0, "int main() {}")], settings))
 
 
 def test_missing_package() -> None:
