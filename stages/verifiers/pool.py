@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -24,8 +24,6 @@ from stages.verifiers.verdicts import Finding
 WINDOW_PER_WORKER = 32  # samples in flight
 WINDOW_CHARACTERS = 32 << 20  # of code in flight, however few samples that is
 REMEMBERED = 4096  # findings kept for identical code of the same task
-
-Progress = Callable[[Verdict], None]
 
 
 def worker_count(settings: VerifySettings) -> int:
@@ -56,10 +54,9 @@ def verify_samples(
     tasks: Mapping[str, Task],
     samples: Iterable[Sample],
     settings: VerifySettings,
-    progress: Progress | None = None,
     verifiers: Mapping[str, Verifier] | None = None,
 ) -> Iterator[Verdict]:
-    """One verdict per sample, in order. `progress` is called with each.
+    """One verdict per sample, in order.
 
     Everything is checked before anything runs: raises SandboxError where there is no sandbox or no compiler and
     InputError for an unknown verifier; then InputError for a sample of an unknown task as it comes. Closing the
@@ -69,14 +66,13 @@ def verify_samples(
         verifiers = make_verifiers(tasks, settings)
     if trouble := probe():
         raise SandboxError(trouble)
-    return _stream(tasks, samples, settings, progress, verifiers)
+    return _stream(tasks, samples, settings, verifiers)
 
 
 def _stream(
     tasks: Mapping[str, Task],
     samples: Iterable[Sample],
     settings: VerifySettings,
-    progress: Progress | None,
     verifiers: Mapping[str, Verifier],
 ) -> Iterator[Verdict]:
     workers = worker_count(settings)
@@ -89,10 +85,7 @@ def _stream(
             sample, future, size = pending.popleft()
             weight -= size
             finding = future.result()
-            verdict = _verdict(sample, finding)
-            if progress:
-                progress(verdict)
-            return verdict
+            return _verdict(sample, finding)
 
         for sample in samples:
             task = tasks.get(sample.task_id)

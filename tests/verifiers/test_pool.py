@@ -34,12 +34,6 @@ def test_one_verdict_per_sample_in_order() -> None:
     assert {v.reward for v in verdicts} == {1.0}
 
 
-def test_progress_hears_of_each_verdict() -> None:
-    heard = []
-    samples = [Sample("t/1", n, good(1)) for n in range(9)]
-    assert list(pool.verify_samples(TASKS, samples, SETTINGS, heard.append)) == heard
-
-
 class Counting(Verifier):
     """Runs nothing; notes what it is asked."""
 
