@@ -7,6 +7,7 @@ python -m benchmarks.sampling --model models/sft --tasks data/mix/train.jsonl
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,7 +26,7 @@ from stages.settings.sampling import SampleSettings
 def plain_loop(sampler: Sampler, tasks: Sequence[Task], batch: int = 8) -> tuple[int, float]:
     """(tokens, seconds) of a loop that generates one answer to each of `batch` prompts at a time, on all cores."""
     load.use_threads(0)
-    one = Sampler(**{**vars(sampler), "settings": sampler.settings.model_copy(update={"n": 1, "batch": batch})})
+    one = replace(sampler, settings=sampler.settings.model_copy(update={"n": 1, "batch": batch}))
     one.load()
     started, tokens = time.monotonic(), 0
     for _ in range(sampler.settings.n):
