@@ -146,30 +146,34 @@ def _trainer(
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    adapter = None
     _expect_same_adapter(model, settings)
-    if settings.lora and not hasattr(model, "peft_config"):
-        from peft import LoraConfig
-
-        adapter = LoraConfig(
-            r=settings.lora.rank,
-            lora_alpha=settings.lora.alpha,
-            lora_dropout=settings.lora.dropout,
-            target_modules=settings.lora.targets,
-            task_type="CAUSAL_LM",
-        )
     trainer = SFTTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(validation) if validation else None,
         processing_class=tokenizer,
-        peft_config=adapter,
+        peft_config=_adapter(settings) if not hasattr(model, "peft_config") else None,
     )
     for callback in ("PrinterCallback", "ProgressCallback"):
         for known in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
             trainer.remove_callback(known)
     return trainer
+
+
+def _adapter(settings: TrainSettings) -> Any:
+    """PEFT's configuration of the adapter to train; None for all weights."""
+    if settings.lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
+        target_modules=settings.lora.targets,
+        task_type="CAUSAL_LM",
+    )
 
 
 def _expect_same_adapter(model: Any, settings: TrainSettings) -> None:
