@@ -33,11 +33,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Rows of a CSV file; none if it is missing (a model without training has no loss)."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Rows of a CSV file; InputError if it is missing."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the stage that writes it") from None
 
 
 def learning_curve(folder: Path, models: list[str]) -> list[Row]:
@@ -66,10 +67,11 @@ def rewards(folder: Path, cycles: list[str]) -> list[Row]:
 
 
 def training_loss(folder: Path, models: list[str]) -> list[Row]:
-    """The points of every checkpoint's loss curve."""
+    """The points of every checkpoint's loss curve. The base model has none: it may come trained from the hub."""
     return [
         {"checkpoint": model, "step": row["step"], "loss": row["loss"]}
         for model in models
+        if model != "base"
         for row in read_csv(folder / "loss" / f"{model}.csv")
     ]
 

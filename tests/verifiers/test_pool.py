@@ -155,7 +155,7 @@ def test_a_finding_keeps_to_the_ladder() -> None:
 
 
 def test_details_are_tidy() -> None:
-    text = "x\n\n\x00y /tmp/work/solution.py <a.B object at 0x7f00aa12> " + "z" * 999
+    text = "x\n\n\x00y /tmp/place/solution.py <a.B object at 0x7f00aa12> " + "z" * 999
     detail = Finding(RUNS, RAN, text).detail
     assert detail.startswith("x y solution.py <a.B object at 0x...> zzz")
     assert len(detail) == 200

@@ -1,0 +1,63 @@
+"""The report: every metric in its table, and one line for what is missing or broken."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Run
+
+MODELS = ("base", "sft", "cycle-1", "cycle-2", "cycle-3")
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> Path:
+    """A folder with the metrics of a finished run of the shipped chain, and its params.yaml beside it."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    folder = tmp_path / "metrics"
+    for name in ("benchmark", "category", "loss", "rewards"):
+        (folder / name).mkdir(parents=True)
+    for number, model in enumerate(MODELS):
+        figures = {"pass@1": number / 10, "pass@1_low": 0.0, "pass@1_high": 0.5, "pass@4": 0.6}
+        figures |= {"pass@4_low": 0.1, "pass@4_high": 0.9, "tasks": 8}
+        (folder / f"benchmark/{model}.json").write_text(json.dumps(figures))
+        (folder / f"category/{model}.csv").write_text("field,value,tasks,pass@1\nsteps,2,4,0.5\n")
+        if model != "base":
+            (folder / f"loss/{model}.csv").write_text("step,epoch,loss,learning_rate\n10,1.0,0.5,0.001\n")
+        if model.startswith("cycle"):
+            text = "reward,level,samples\n0.0,compile_error,1\n0.5,timeout,1\n0.5,runtime_error,1\n1.0,pass,1\n"
+            (folder / f"rewards/{model}.csv").write_text(text)
+    return folder
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder.parent / "out" / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_metrics_come_together(metrics: Path, stage: Run) -> None:
+    out = stage("report", "--metrics", "metrics", "--out", "out").stdout
+    assert "cycle-3" in out
+    curve = table(metrics, "learning_curve")
+    assert [(r["checkpoint"], r["metric"]) for r in curve] == [(m, k) for m in MODELS for k in ("pass@1", "pass@4")]
+    assert [r["order"] for r in curve[::2]] == list("01234")
+    first = [(r["reward"], r["samples"], r["share"]) for r in table(metrics, "rewards") if r["cycle"] == "cycle 1"]
+    assert first == [("0.0", "1", "0.25"), ("0.5", "2", "0.5"), ("1.0", "1", "0.25")], "levels of a reward are added up"
+    assert [r["checkpoint"] for r in table(metrics, "training_loss")] == list(MODELS[1:])
+    assert [r["checkpoint"] for r in table(metrics, "categories")] == list(MODELS)
+
+
+@pytest.mark.parametrize("name", ["benchmark/sft.json", "loss/sft.csv", "rewards/cycle-2.csv", "category/base.csv"])
+def test_a_missing_metric_is_named(metrics: Path, stage: Run, name: str) -> None:
+    (metrics / name).unlink()
+    error = stage("report", "--metrics", "metrics", "--out", "out", code=1).stderr
+    assert error == f"error: metrics/{name}: no such file; run the stage that writes it\n"
+
+
+def test_a_broken_metric_is_named(metrics: Path, stage: Run) -> None:
+    (metrics / "benchmark/sft.json").write_text('{"pass@1": 0.')
+    error = stage("report", "--metrics", "metrics", "--out", "out", code=1).stderr
+    assert error.startswith("error: metrics/benchmark/sft.json:1: not JSON")
+    assert not (metrics.parent / "out").exists()
