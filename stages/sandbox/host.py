@@ -62,32 +62,37 @@ class _Zygote:
         self.log.seek(0)
         return self.log.read(4096).decode(errors="replace").strip()
 
-    def attempt(self, job: dict, second: dict | None = None) -> dict | None:
-        """Run one job; None for a fault. The job's processes have ended on return, or end with the sandbox."""
-        patience = job["limits"]["wall_seconds"] * max(1, job.get("runs", 1)) + PATIENCE_SECONDS
+    def begin(self, job: dict, peer: socket.socket | None = None) -> socket.socket:
+        """Start one job, which gets `peer` to talk to another; what comes back is for `finish`. OSError for a fault."""
         ours, theirs = socket.socketpair()
         try:
-            with ours:
-                with theirs:
-                    socket.send_fds(self.control, [b"j"], [theirs.fileno()])
-                ours.settimeout(patience)
-                for message in (job, second):
-                    if message is not None:
-                        data = json.dumps(message).encode()
-                        ours.sendall(len(data).to_bytes(4, "big") + data)
-                size = int.from_bytes(_receive(ours, 4), "big")
-                if size > REPORT_LIMIT:
-                    return None
-                report = json.loads(_receive(ours, size))
-        except (OSError, EOFError, ValueError):
-            return None
-        return None if "fault" in report else report
+            with theirs:
+                sent = [theirs.fileno(), *([peer.fileno()] if peer else [])]
+                socket.send_fds(self.control, [b"j"], sent)
+            ours.settimeout(job["limits"]["wall_seconds"] * max(1, job.get("runs", 1)) + PATIENCE_SECONDS)
+            data = json.dumps(job).encode()
+            ours.sendall(len(data).to_bytes(4, "big") + data)
+        except BaseException:
+            ours.close()
+            raise
+        return ours
 
     def close(self) -> None:
         """End the sandbox and everything in it."""
         self.control.close()
         self.process.kill()
         self.process.wait()
+
+
+def _finish(ours: socket.socket) -> dict | None:
+    """A job's report; None for a fault. Its processes have ended on return, or end with the sandbox."""
+    try:
+        with ours:
+            size = int.from_bytes(_receive(ours, 4), "big")
+            report = json.loads(_receive(ours, size)) if size <= REPORT_LIMIT else {"fault": "a report too long"}
+    except (OSError, EOFError, ValueError):
+        return None
+    return None if "fault" in report else report
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:
@@ -135,8 +140,9 @@ def _layout() -> bool:
             error = found if proc else error
             continue
         try:
-            if _is_good(zygote.attempt(PROBE)):
-                return proc
+            with contextlib.suppress(OSError):
+                if _is_good(_finish(zygote.begin(PROBE))):
+                    return proc
         finally:
             zygote.close()
     raise error
@@ -165,52 +171,82 @@ class Sandbox:
 
     def __init__(self, gate: Gate | None = None) -> None:
         self._gate = gate or Gate()
-        self._zygotes: dict[View, _Zygote] = {}
+        self._zygotes: dict[tuple[View, int], _Zygote] = {}
         self._closed = False
 
-    def run(self, job: dict, view: View, second: dict | None = None) -> dict | None:
+    def run(self, job: dict, view: View) -> dict | None:
         """The job's report; None where the job breaks its sandbox each time. SandboxError for faults of the machine.
-
-        `second` is the message that some kinds read when the code under test has been started already.
 
         A job that its wall limit ended is run once more, alone: a busy machine must not decide a verdict.
         """
-        job = {"tmp_mb": view.tmp_mb, **job}
-        with self._gate.shared():
-            report = self._attempt(job, view, second)
-        if report is not None and not _ended_by_wall(report):
-            return report
-        with self._gate.alone():
-            if report is None:
-                self._discard(view)
-            report = self._attempt(job, view, second)
-            if report is None:
-                self._discard(view)
-                if not _is_good(self._attempt(PROBE, view)):
-                    raise SandboxError("the sandbox no longer runs a known-good program; see the system's log")
-        return report
+        reports = self._run([(job, view)])
+        return reports and reports[0]
 
-    def _attempt(self, job: dict, view: View, second: dict | None = None) -> dict | None:
+    def run_pair(self, judge: dict, judge_view: View, candidate: dict, view: View) -> list[dict] | None:
+        """The reports of two jobs, each in a sandbox of its own, with a socket between them; else as `run`."""
+        return self._run([(judge, judge_view), (candidate, view)])
+
+    def _run(self, jobs: list[tuple[dict, View]]) -> list[dict] | None:
+        jobs = [({"tmp_mb": view.tmp_mb, **job}, view) for job, view in jobs]
+        with self._gate.shared():
+            reports = self._attempt(jobs)
+        if reports is not None and not any(map(_ended_by_wall, reports)):
+            return reports
+        with self._gate.alone():
+            if reports is None:
+                self._discard_all(jobs)
+            reports = self._attempt(jobs)
+            if reports is None:
+                self._discard_all(jobs)
+                for _, view in jobs:
+                    if not _is_good((self._attempt([(PROBE, view)]) or [None])[0]):
+                        raise SandboxError("the sandbox no longer runs a known-good program; see the system's log")
+        return reports
+
+    def _attempt(self, jobs: list[tuple[dict, View]]) -> list[dict] | None:
+        """Run jobs beside each other; None where one of them is a fault."""
+        peers = list(socket.socketpair()) if len(jobs) > 1 else [None]
+        started = []
+        try:
+            for (job, view), peer in zip(jobs, peers, strict=True):
+                started.append(self._zygote(view, len(started)).begin(job, peer))
+        except OSError:
+            for ours in started:
+                ours.close()
+            return None
+        finally:
+            for peer in peers:
+                if peer:
+                    peer.close()
+        reports = [_finish(ours) for ours in started]
+        for number, (_, view) in enumerate(jobs):
+            if not self._zygote(view, number).nested:
+                self._discard(view, number)
+        return None if None in reports else reports
+
+    def _zygote(self, view: View, number: int) -> _Zygote:
+        """The zygote for the jobs at place `number` of a pair: two jobs of one never share a sandbox."""
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        zygote = self._zygotes.get(view)
+        zygote = self._zygotes.get((view, number))
         if zygote is None:
-            zygote = self._zygotes[view] = _Zygote(view, _layout())
-        report = zygote.attempt(job, second)
-        if not zygote.nested:
-            self._discard(view)
-        return report
+            zygote = self._zygotes[view, number] = _Zygote(view, _layout())
+        return zygote
 
-    def _discard(self, view: View) -> None:
-        zygote = self._zygotes.pop(view, None)
+    def _discard_all(self, jobs: list[tuple[dict, View]]) -> None:
+        for number, (_, view) in enumerate(jobs):
+            self._discard(view, number)
+
+    def _discard(self, view: View, number: int) -> None:
+        zygote = self._zygotes.pop((view, number), None)
         if zygote:
             zygote.close()
 
     def close(self) -> None:
         """End all sandboxes; a job that runs in another thread ends as a fault."""
         self._closed = True
-        for view in list(self._zygotes):
-            self._discard(view)
+        for key in list(self._zygotes):
+            self._discard(*key)
 
     def __enter__(self) -> "Sandbox":
         return self

@@ -18,8 +18,10 @@ Only the sandbox runs what comes from a sample. A fault of a tool or of the sand
 """
 
 import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stages.common.errors import InputError
 from stages.common.files import content_hash
@@ -27,6 +29,19 @@ from stages.common.records import Task
 from stages.sandbox import Sandbox
 from stages.settings.verify import VerifySettings
 from stages.verifiers.verdicts import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """A known program: a `right` one must earn `reward`, a `wrong` and a `hostile` one must earn less than that.
+
+    `reward` is below 1.0 only where the verifier pays no more as it is set up: one that compiles and cannot run.
+    """
+
+    kind: Literal["right", "wrong", "hostile"]
+    task: Task
+    code: str
+    reward: float = 1.0
 
 
 class Verifier(abc.ABC):
@@ -45,6 +60,10 @@ class Verifier(abc.ABC):
     @abc.abstractmethod
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         """Judge `code`, the program that extract_code found. Runs in several threads, each with its own sandbox."""
+
+    @abc.abstractmethod
+    def selftests(self) -> Sequence[SelfTest]:
+        """At least one program of each kind, small and quick; `make doctor` judges them with this very verifier."""
 
     def fingerprint(self) -> dict[str, Any]:
         """What verdicts depend on besides task and code: tool versions, flags. Never time or place."""

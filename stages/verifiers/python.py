@@ -1,14 +1,17 @@
-"""Verifier `pytest`: Python modules with asserts, pytest tests or HumanEval's check, and programs with cases."""
+"""Verifier `pytest`: Python modules with asserts, pytest tests or HumanEval's check, and programs with cases.
+
+Tests run in a judge's sandbox, the code under test in another one. See inside/python_judge.py.
+"""
 
 import platform
 import re
-import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from stages.common.records import Task
 from stages.sandbox import Sandbox, View
 from stages.settings.verify import VerifySettings
-from stages.verifiers.base import Verifier, expect_language
+from stages.verifiers.base import SelfTest, Verifier, expect_language
 from stages.verifiers.outcomes import Test, combine, judge_cases, run_trouble
 from stages.verifiers.packages import package_paths
 from stages.verifiers.verdicts import (
@@ -45,7 +48,7 @@ class Python(Verifier):
         # Of each task's tests, what the sandbox has made of their text, for the task's next samples.
         self._plans: dict[str, dict] = {}
         # A copy of the interpreter that holds pytest is slower to make, so only tests that need it get one.
-        loaded = ("pytest", "unittest.mock", "python_items")
+        loaded = ("pytest", "unittest.mock", "asyncio", "python_items")
         self.with_pytest = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=loaded)
 
     def check_task(self, task: Task) -> None:
@@ -79,27 +82,42 @@ class Python(Verifier):
         return combine(judge_cases(report["runs"], task.cases), len(task.cases), failed_reward=CLEAN)
 
     def _tests(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
-        job = {"kind": "tests", "code": code, "limits": self.limits}
-        secret = {
+        judge = {
+            "kind": "judge",
             "tests": task.tests,
             "entry_point": task.entry_point,
-            "secret": secrets.token_hex(16),
+            "prompt": task.prompt,
             "plan": self._plans.get(task.task_id),
+            "limits": self.limits,
         }
-        report = sandbox.run(job, self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain, secret)
-        if report is None:
+        candidate = {"kind": "candidate", "code": code, "limits": self.limits}
+        judge_view = self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain
+        reports = sandbox.run_pair(judge, judge_view, candidate, self.plain)
+        if reports is None:
             return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox")
-        if report["broken_tests"] is None:
-            self._plans[task.task_id] = report["plan"]
-        total = report["total"]
+        judged, report = reports
+        if judged["broken_tests"] is None:
+            self._plans[task.task_id] = judged["plan"]
+        total = judged["total"]
         if report["compile"] is not None:
             return Finding(BROKEN, COMPILE_ERROR, report["compile"], 0, total)
         if not report["loaded"]:
             level, detail = _load_trouble(report)
             return Finding(WARNINGS, level, f"on import: {detail}", 0, total)
-        if report["broken_tests"] or report["missing"]:
-            return Finding(CLEAN, TASK_ERROR, f"the tests are broken: {report['broken_tests'] or report['missing']}")
-        return _judge(report)
+        if broken := judged["broken_tests"] or judged["missing"]:
+            return Finding(CLEAN, TASK_ERROR, f"the tests are broken: {broken}")
+        return _judge(judged, report["ended"])
+
+    def selftests(self) -> Sequence[SelfTest]:
+        """Sums: added, subtracted, and an object that claims to equal everything."""
+        tests = "assert add(1, 2) == 3\nassert add(-1, 1) == 0\n"
+        task = Task("selftest", "python", "Add two numbers.", "pytest", "add", tests, [])
+        claim = "class Any:\n    def __eq__(self, other):\n        return True\n\n\ndef add(a, b):\n    return Any()\n"
+        return (
+            SelfTest("right", task, "def add(a, b):\n    return a + b\n"),
+            SelfTest("wrong", task, "def add(a, b):\n    return a - b\n"),
+            SelfTest("hostile", task, claim),
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         """The interpreter and the importable packages."""
@@ -113,16 +131,17 @@ def _load_trouble(report: dict) -> tuple[str, str]:
     return run_trouble(report["ended"]) or (RUNTIME_ERROR, "ends the process")
 
 
-def _judge(report: dict) -> Finding:
-    """Results count as they came; the verdict is a pass only with all the evidence."""
+def _judge(report: dict, candidate: dict) -> Finding:
+    """Results count as they came; the verdict is a pass only with all the evidence, and a candidate that ended well."""
     total = report["total"]
     tests = [
         Test(None) if kind == "pass" else Test(LEVEL_OF.get(kind, RUNTIME_ERROR), f"{label}: {message}".rstrip(": "))
         for kind, label, message in report["results"]
     ]
-    if not report["complete"]:
-        tests = tests[: max(0, total - 1)]
-        tests.append(Test(*(run_trouble(report["ended"]) or (RUNTIME_ERROR, "ended before its tests did"))))
+    trouble = run_trouble(candidate)
+    if trouble or not report["complete"]:
+        trouble = trouble or run_trouble(report["ended"]) or (RUNTIME_ERROR, "ended before its tests did")
+        tests = [*tests[: max(0, total - 1)], Test(*trouble)]
         return combine(tests, max(total, len(tests)), failed_reward=CLEAN)
     if not total:
         return Finding(RUNS, RAN, "the tests assert nothing")

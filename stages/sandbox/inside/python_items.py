@@ -1,6 +1,6 @@
 """Tests that lean on pytest: collected from the names that the tests' text defines, run by pytest itself.
 
-Runs inside the sandbox, in the runner of python_tests.py.
+Runs inside the sandbox, in the runner of python_judge.py.
 """
 
 import contextlib

@@ -9,20 +9,29 @@ text that asserts; a `test_*` function; an item that pytest collects, where the 
 import ast
 import base64
 import marshal
+import re
 
-SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST = "setup", "import", "test", "function", "bind", "pytest"
+SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = "setup", "import", "test", "function", "bind", "pytest", "prelude"
 PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
 LABEL_LENGTH = 150
+# What tests may want to see of a module besides values, and the words in their text that say so.
+WISHES = {
+    "output": re.compile(r"\b(?:capsys|capfd|capsysbinary|redirect_stdout|stdout)\b"),
+    "input": re.compile(r"\b(?:input|stdin)\b"),
+    "files": re.compile(r"\b(?:tmp_path|tmpdir|tmp_path_factory|tempfile|open|Path|pathlib|os\.path|shutil)\b"),
+    "seed": re.compile(r"\brandom\.seed\b"),
+}
 
 
-def plan(text: str, entry_point: str | None) -> dict:
+def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     """`steps`: marshalled list of (kind, label, marshalled code), in base64; `total`: tests of kind TEST and FUNCTION;
-    `pytest`: whether pytest collects more of them. The same for every sample of a task.
+    `pytest`: whether pytest collects more of them; `wishes`: of WISHES. The same for every sample of a task.
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
-    steps = _steps(text, entry_point)
+    steps = [*_prelude(prompt, entry_point), *_steps(text, entry_point)]
     return {
+        "wishes": [name for name, words in WISHES.items() if words.search(text)],
         "steps": base64.b64encode(marshal.dumps(steps)).decode(),
         "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
         "pytest": any(kind == PYTEST for kind, _, _ in steps),
@@ -70,6 +79,27 @@ def _steps(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
             if name.startswith("test") and name not in called:
                 add(FUNCTION, ast.parse(f"{name}()").body[0], _label(node))
     return steps
+
+
+def _prelude(prompt: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
+    """Imports, constants and complete functions of a prompt that is code: tests that use them get the task's own, not
+    what the solution has made of them. Classes are the solution's."""
+    try:
+        tree = ast.parse(prompt)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    flags, steps = _future_flags(tree), []
+    for node in tree.body:
+        function = isinstance(node, ast.FunctionDef) and node.name != entry_point and _is_complete(node)
+        if function or isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign):
+            code = compile(ast.Module([node], []), "prompt.py", "exec", flags=flags, dont_inherit=True)
+            steps.append((PRELUDE, "", marshal.dumps(code)))
+    return steps
+
+
+def _is_complete(function: ast.FunctionDef) -> bool:
+    """Whether it has a body that does something."""
+    return any(not isinstance(node, ast.Pass | ast.Expr) for node in function.body)
 
 
 def needs_pytest(tree: ast.Module) -> bool:

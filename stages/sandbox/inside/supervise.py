@@ -22,6 +22,7 @@ from confine import become_untrusted
 BLOCK = 1 << 16
 HOST_GONE = select.POLLHUP | select.POLLERR
 CHANNEL = 3  # a new process's descriptors: 0-2 as usual, then its channel to the supervisor
+PEER = 4  # and the socket to another job's process, where there is one
 CONFINED = b"\0"  # its first message
 
 
@@ -30,10 +31,13 @@ class HostGone(Exception):
 
 
 class Supervisor:
-    """Starts and watches the untrusted processes of one job; `host` is the descriptor of the job's socket."""
+    """Starts and watches the untrusted processes of one job; `host` is the descriptor of the job's socket.
 
-    def __init__(self, host: int) -> None:
-        self.host = host
+    `peer`: that of a socket which the next process gets, and this one gives up; None for no such thing.
+    """
+
+    def __init__(self, host: int, peer: int | None = None) -> None:
+        self.host, self.peer = host, peer
 
     def run(
         self,
@@ -43,14 +47,12 @@ class Supervisor:
         capture: bool = True,
         listen: Callable[[bytes, int], None] | None = None,
         greeting: bytes = b"",
-        started: Callable[[], None] | None = None,
     ) -> dict:
         """Run `body(channel)` in a new process under `limits`, and end all that is left of it.
 
         `limits`: those of `become_untrusted`, wall_seconds, output_kb (of stdout and of stderr each; more ends the
         process). `capture` False sends both to /dev/null. `listen(data, channel)` is called with what the process
-        writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. `started()` is called
-        once the process exists: what the caller learns from then on is not in the process's memory. Returns exit and
+        writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. Returns exit and
         signal (one of them None), limit (None, "cpu", "wall" or "output"), cpu (seconds), stdout and stderr (text;
         bytes that are no UTF-8 as lone surrogates). Raises OSError where the process could not be shut in.
         """
@@ -60,15 +62,14 @@ class Supervisor:
         os.write(ours, greeting)
         child = os.fork()
         if child == 0:
-            _begin(body, limits, source, [pipe[1] for pipe in outputs], theirs)
-        for descriptor in (source, theirs, *(pipe[1] for pipe in outputs)):
+            _begin(body, limits, source, [pipe[1] for pipe in outputs], theirs, self.peer)
+        for descriptor in (source, theirs, *(pipe[1] for pipe in outputs), *([self.peer] if self.peer else [])):
             os.close(descriptor)
+        self.peer = None
         if os.read(ours, 1) != CONFINED:
             raise OSError("an untrusted process could not be shut in")
         os.set_blocking(ours, False)
         try:
-            if started:
-                started()
             watch = _Watch(self.host, child, [pipe[0] for pipe in outputs], ours, listen, limits)
             limit = watch.until_end()
         finally:
@@ -107,15 +108,18 @@ def _readable(data: bytes) -> int:
     return descriptor
 
 
-def _begin(body: Callable[[int], None], limits: dict, source: int, outputs: list[int], channel: int) -> None:
-    """In the new process: descriptors 0-3 alone stay open, then limits, then `body`."""
+def _begin(
+    body: Callable[[int], None], limits: dict, source: int, outputs: list[int], channel: int, peer: int | None
+) -> None:
+    """In the new process: descriptors 0-3, and the peer's, alone stay open, then limits, then `body`."""
     try:
         null = os.open("/dev/null", os.O_WRONLY)
         first, second = outputs or (null, null)
-        high = [_move_up(descriptor) for descriptor in (source, first, second, channel)]
+        kept = (source, first, second, channel, *([peer] if peer else []))
+        high = [_move_up(descriptor) for descriptor in kept]
         for number, descriptor in enumerate(high):
-            os.dup2(descriptor, number, inheritable=number != CHANNEL)
-        os.closerange(CHANNEL + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            os.dup2(descriptor, number, inheritable=number < CHANNEL)
+        os.closerange(len(kept), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         os.setsid()
         become_untrusted(limits)
         os.write(CHANNEL, CONFINED)

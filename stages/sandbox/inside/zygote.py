@@ -3,13 +3,13 @@
 Runs inside bubblewrap as process 1 (`python zygote.py CONTROL`) and runs no untrusted code itself. CONTROL is the
 descriptor of a socket to the host. It reads a line of JSON there (`nested`: whether to try that, `spare_user`: whether
 there is the user nobody, `preload`: modules to import), answers with the mode that it is in, and then receives, per
-job, one byte and one descriptor, a socket of the job's own. In mode "nested" the job becomes process 1 of new pid,
+job, one byte and a descriptor, a socket of the job's own, or two, where it talks to another job. In mode "nested" the job becomes process 1 of new pid,
 mount and ipc namespaces, so that nothing of it outlives it and nothing of one job is there for the next. In mode
 "single", where such namespaces are refused, the zygote turns into its only job and the host starts another one. The
 end of CONTROL is the end of the zygote, and of every job.
 
-The job's socket carries messages, each a length (4 bytes, big-endian) and JSON: a description (of some kinds a second
-part, for the supervisor's eyes alone) one way, and one report the other way. No report means a fault of the sandbox.
+The job's socket carries messages, each a length (4 bytes, big-endian) and JSON: a description one way, and one report
+the other way. No report means a fault of the sandbox.
 """
 
 import bisect  # noqa: F401 - this and its like are here for the jobs, whose imports of them then cost nothing
@@ -41,13 +41,19 @@ import sys
 import typing  # noqa: F401
 import warnings
 
+import python_candidate
+import python_judge
 import python_program
-import python_tests
 import steps
 from confine import clone_into_namespaces, drop_privileges, fresh_mounts
 from supervise import HostGone, Supervisor, receive, write_all
 
-KINDS = {"steps": steps.run, "program": python_program.run, "tests": python_tests.run}
+KINDS = {
+    "steps": steps.run,
+    "program": python_program.run,
+    "candidate": python_candidate.run,
+    "judge": python_judge.run,
+}
 MOUNT_TEST_MB = 1
 
 
@@ -67,17 +73,18 @@ def main() -> None:
     gc.freeze()
     control.sendall(b"nested\n" if can_nest else b"single\n")
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
         if not message:
             return
         if not can_nest:
             control.close()
-            _job(descriptors[0], spare_user, nested=False)
+            _job(descriptors, spare_user, nested=False)
         child = clone_into_namespaces()
         if child == 0:
             control.close()
-            _job(descriptors[0], spare_user, nested=True)
-        os.close(descriptors[0])
+            _job(descriptors, spare_user, nested=True)
+        for descriptor in descriptors:
+            os.close(descriptor)
         _reap()
 
 
@@ -112,16 +119,17 @@ def _can_nest() -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _job(descriptor: int, spare_user: bool, nested: bool) -> None:
+def _job(descriptors: list[int], spare_user: bool, nested: bool) -> None:
     """Read a job's description, carry it out, report, exit. Never returns."""
     code = 1
+    descriptor, peer = descriptors[0], descriptors[1] if len(descriptors) > 1 else None
     try:
         job = receive(descriptor)
         if nested:
             fresh_mounts(job["tmp_mb"])
         os.chdir("/tmp")
         drop_privileges(spare_user)
-        report = KINDS[job["kind"]](Supervisor(descriptor), job)
+        report = KINDS[job["kind"]](Supervisor(descriptor, peer), job)
         send(descriptor, report)
         code = 0
     except HostGone:

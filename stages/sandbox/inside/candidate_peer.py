@@ -1,0 +1,214 @@
+"""The candidate's side of the conversation with its judge: does what it is asked, with the candidate's own objects.
+
+What this side says is a claim and no more: the code under test shares this interpreter and can make it say anything.
+
+Runs inside the sandbox and imports the standard library alone.
+"""
+
+import asyncio
+import builtins
+import copy
+import importlib
+import io
+import random
+import socket
+import sys
+import types
+from typing import Any
+
+import files
+import wire
+from peer import Peer
+
+OUTPUT_LIMIT = 1 << 20  # characters of output held between two messages
+
+
+def named(pairs: tuple) -> dict:
+    """Keyword arguments from names and values by turns."""
+    return dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+
+class CandidatePeer(Peer):
+    """Serves the names of `module`."""
+
+    def __init__(self, connection: socket.socket, module: types.ModuleType) -> None:
+        super().__init__(connection, 1)
+        self._module = module
+        self._output: io.StringIO | None = None
+        self._folder: files.SharedFolder | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def serve_begin(self, wishes: tuple) -> bool:
+        """First of all: what the tests will look at besides values."""
+        if "output" in wishes:
+            self._output = io.StringIO()
+            sys.stdout = self._output
+        if "input" in wishes:
+            builtins.input = lambda prompt="": self.request("input", str(prompt))
+            sys.stdin = _Input(self)
+        if "files" in wishes:
+            self._folder = files.SharedFolder()
+        return True
+
+    def extras(self) -> Any:
+        """What was printed and which files were written since the last message."""
+        if self._output is None and self._folder is None:
+            return None
+        text = ""
+        if self._output is not None:
+            text = self._output.getvalue()[:OUTPUT_LIMIT].encode("utf-8", "replace").decode()
+            self._output.seek(0)
+            self._output.truncate()
+        return [text, self._folder.changes() if self._folder else None]
+
+    def take_extras(self, extras: Any) -> None:
+        """Files that the tests have written."""
+        if extras and self._folder:
+            self._folder.apply(extras[1])
+
+    def name_of_function(self, value: Any) -> str | None:
+        """Only what the judge may take by name."""
+        return wire.PURE_NAMES.get(id(value)) if id(value) in wire.PURE_NAMES else None
+
+    def function_of_name(self, name: str) -> Any:
+        """Any function of the standard library, here."""
+        if name in wire.PURE:
+            return wire.PURE[name]
+        module = name.partition(":")[0]
+        if module.split(".")[0] in sys.stdlib_module_names:
+            importlib.import_module(module)
+        return wire.find_function(name)
+
+    def serve_name(self, name: str) -> tuple:
+        """(kind, value) of a global name: `value`, `module` with its name, or `missing`."""
+        if name not in self._module.__dict__:
+            return ("missing", None)
+        value = self._module.__dict__[name]
+        return ("module", value.__name__) if isinstance(value, types.ModuleType) else ("value", value)
+
+    def serve_names(self) -> tuple:
+        """The names that `import *` gives."""
+        names = self._module.__dict__
+        public = names.get("__all__") or [name for name in names if not name.startswith("_")]
+        return tuple(name for name in public if name in names)
+
+    def serve_rename(self, name: str, value: Any) -> None:
+        """Set a global name."""
+        self._module.__dict__[name] = value
+
+    def serve_unname(self, name: str) -> None:
+        """Delete a global name."""
+        delattr(self._module, name)
+
+    def serve_call(self, target: Any, args: tuple, kwargs: tuple) -> Any:
+        """Call a class or function."""
+        return target(*args, **named(kwargs))
+
+    def serve_method(self, target: Any, name: str, args: tuple, kwargs: tuple) -> Any:
+        """Call a method."""
+        return getattr(target, name)(*args, **named(kwargs))
+
+    def serve_method_attribute(self, target: Any, name: str, attribute: str) -> Any:
+        """An attribute of a method."""
+        return getattr(getattr(target, name), attribute)
+
+    def serve_special(self, target: Any, name: str, args: tuple, kwargs: tuple) -> Any:
+        """Call a special method, as the language does: looked up in the class."""
+        return getattr(type(target), name)(target, *args, **named(kwargs))
+
+    def serve_get(self, target: Any, name: str) -> Any:
+        """An attribute."""
+        return getattr(target, name)
+
+    def serve_set(self, target: Any, name: str, value: Any) -> None:
+        """Set an attribute."""
+        setattr(target, name, value)
+
+    def serve_delete(self, target: Any, name: str) -> None:
+        """Delete an attribute."""
+        delattr(target, name)
+
+    def serve_dir(self, target: Any) -> tuple:
+        """The names of its attributes."""
+        return tuple(dir(target))
+
+    def serve_item(self, target: Any, key: Any) -> Any:
+        """`target[key]` of a class."""
+        return target[key]
+
+    def serve_length(self, target: Any) -> int:
+        """`len(target)` of a class."""
+        return len(target)
+
+    def serve_members(self, target: Any) -> tuple:
+        """The elements of a class, such as an enumeration's."""
+        return tuple(target)
+
+    def serve_copy(self, target: Any, deep: bool) -> Any:
+        """A copy."""
+        return copy.deepcopy(target) if deep else copy.copy(target)
+
+    def serve_next(self, target: Any, count: int) -> tuple:
+        """(values, exception or None): up to `count` values of an iterator."""
+        values = []
+        try:
+            for _ in range(count):
+                values.append(next(target))
+        except BaseException as error:
+            return tuple(values), error
+        return tuple(values), None
+
+    def serve_state(self, target: Any) -> tuple:
+        """(name, value) of each attribute that the instance holds."""
+        found = {}
+        for base in type(target).__mro__:
+            slots = base.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if name not in ("__dict__", "__weakref__") and hasattr(target, name):
+                    found[name] = getattr(target, name)
+        found.update(getattr(target, "__dict__", {}))
+        return tuple(sorted(found.items(), key=lambda pair: pair[0]))
+
+    def serve_run(self, target: Any) -> Any:
+        """Run a coroutine to its end."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(target)
+
+    def serve_step(self, target: Any, value: Any) -> Any:
+        """The next value of an asynchronous generator."""
+        return self.serve_run(target.asend(value))
+
+    def serve_seed(self, args: tuple) -> None:
+        """The tests have seeded `random`."""
+        random.seed(*args)
+
+
+class _Input:
+    """Standard input that the tests have put in place of the real one."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def read(self, *size: int) -> str:
+        """As a text file's."""
+        return self._peer.request("stdin", "read", size)
+
+    def readline(self, *size: int) -> str:
+        """As a text file's."""
+        return self._peer.request("stdin", "readline", size)
+
+    def readlines(self) -> list[str]:
+        """As a text file's."""
+        return list(self)
+
+    def __iter__(self) -> Any:
+        return iter(self.readline, "")
+
+    def fileno(self) -> int:
+        """Its descriptor, where nothing is to be had."""
+        return 0
+
+    def isatty(self) -> bool:
+        """Never."""
+        return False

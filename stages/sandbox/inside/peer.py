@@ -1,0 +1,418 @@
+"""One side of a conversation: asks the other process and serves what it asks, one at a time.
+
+`Peer` is what both sides share. A request goes out and until its reply comes requests of the other side are served, so
+that callbacks work to any depth. With each message go the changes of shared containers (mirrors.py), what is no longer
+needed, and what was printed.
+
+Runs inside the sandbox and imports the standard library alone.
+"""
+
+import contextlib
+import socket
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import mirrors
+import remote
+import wire
+from remote import Handle, Reference, RemoteClass
+from wire import Packer, ProtocolError, Unpacker
+
+NAME_LENGTH = 200
+TEXT_LENGTH = 20_000  # characters of an exception's text
+CLASS_LIMIT = 300  # special methods and methods told of a class
+DISGUISES = (types.GeneratorType, remote.RemoteCoroutine, remote.RemoteAsyncGenerator)
+
+
+class Peer:
+    """One side. `first` is 0 for one side and 1 for the other: who makes which numbers of shared containers."""
+
+    asks_identity = True  # whether equality, hash and truth of the other side's objects are asked there
+    fetches_ahead = False
+
+    def __init__(self, connection: socket.socket, first: int) -> None:
+        self.line = wire.Line(connection)
+        self.mirrors = mirrors.Mirrors(first)
+        self.requests = 0  # sent so far
+        self._lock = threading.RLock()
+        self._exports: dict[int, Any] = {}
+        self._export_numbers: dict[int, int] = {}
+        self._next_export = 0
+        self._known: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._classes: dict[int, type] = {}
+        self._disguised: weakref.WeakKeyDictionary[Any, Reference] = weakref.WeakKeyDictionary()
+        self._lost: set[int] = set()
+        self._closed: set[int] = set()
+
+    # Conversation
+
+    def request(self, operation: str, *values: Any) -> Any:
+        """What the other side answers; raises what it raises. EOFError and ProtocolError end the conversation."""
+        with self._lock:
+            self.requests += 1
+            self._send(operation, values)
+            del values
+            while True:
+                kind, answer = self._receive()
+                if kind == "=":
+                    return answer[0]
+                if kind == "!":
+                    raise self.to_raise(answer[0])
+                self._serve(kind, answer)
+                del answer
+
+    def serve_forever(self) -> None:
+        """Serve until the other side has gone (EOFError)."""
+        while True:
+            kind, values = self._receive()
+            self._serve(kind, values)
+            del values
+
+    def _serve(self, operation: str, values: list) -> None:
+        kind, answer = "=", None
+        try:
+            serve = getattr(self, f"serve_{operation}", None)
+            if serve is None:
+                raise ProtocolError("no such operation")
+            answer = serve(*values)
+        except (EOFError, ProtocolError):
+            raise
+        except BaseException as error:
+            kind, answer = "!", self.to_tell(error)
+        values.clear()
+        try:
+            self._send(kind, (answer,))
+        except (EOFError, ProtocolError):
+            raise
+        except Exception as error:
+            self._send("!", (TypeError(f"a value cannot cross: {error}"[:NAME_LENGTH]),))
+
+    def _send(self, kind: str, values: tuple) -> None:
+        changes = self.mirrors.changes() if self.mirrors.table else []
+        packer = Packer(self)
+        try:
+            self.line.send(self._to_json(kind, values, changes, packer))
+        except EOFError:
+            raise
+        except BaseException:
+            packer.undo()
+            self.mirrors.doubt(number for number, _ in changes)
+            raise
+
+    def _to_json(self, kind: str, values: tuple, changes: list, packer: Packer) -> bytes:
+        items = [packer.pack(value) for value in values]
+        updates = [[number, [packer.pack(value) for value in now]] for number, now in changes]
+        packer.forget()
+        gone = self.mirrors.release() if self.mirrors.table else []
+        lost, self._lost = self._lost, set()
+        closed, self._closed = self._closed, set()
+        over = [*lost, *([number] for number in closed)]
+        return wire.to_json([kind, items, packer.nodes, updates, gone, over, self.extras()])
+
+    def _receive(self) -> tuple[str, list]:
+        kind, items, nodes, updates, gone, lost, extras = self.line.receive()
+        if type(kind) is not str or any(type(part) is not list for part in (items, nodes, updates, gone, lost)):
+            raise ProtocolError("no message")
+        try:
+            unpacker = Unpacker(self, nodes)
+            for number, now in updates:
+                self.mirrors.table[number].replace(unpacker.items(now))
+            self.mirrors.forget(gone)
+            for number in lost:
+                self._drop(number)
+            self.take_extras(extras)
+            return kind, [unpacker.value(item) for item in items]
+        except (ProtocolError, MemoryError):
+            raise
+        except Exception as error:
+            raise ProtocolError(f"{type(error).__name__}: {error}"[:NAME_LENGTH]) from None
+
+    def _drop(self, number: Any) -> None:
+        close = type(number) is list
+        value = self._exports.get(number[0] if close else number)
+        if close and value is not None:
+            with contextlib.suppress(Exception):
+                value.close()
+        elif value is not None and not isinstance(value, type):
+            del self._exports[number], self._export_numbers[id(value)]
+
+    # What one side adds to its messages
+
+    def extras(self) -> Any:
+        """Goes with each message."""
+
+    def take_extras(self, extras: Any) -> None:
+        """What came with a message."""
+
+    # Stand-ins here for the other side's objects
+
+    def get(self, target: Any, name: str) -> Any:
+        """An attribute of a stand-in: of a method, a stand-in as well, without asking."""
+        if name in getattr(type(target), "_forge_methods", ()):
+            return remote.Method(target, name)
+        if name.startswith("_forge"):
+            raise AttributeError(name)
+        return self.request("get", target, name)
+
+    def equal(self, handle: Handle, other: object) -> Any:
+        """Whether a stand-in whose class has no equality of its own equals another object."""
+        return NotImplemented
+
+    def guard(self, special: str, forward: Callable) -> Callable:
+        """The method that a stand-in's class gets for one of its special methods."""
+        return forward
+
+    def lost(self, number: int) -> None:
+        """A stand-in has ended. May be called at any moment, by the garbage collector."""
+        self._lost.add(number)
+
+    def close(self, number: int) -> None:
+        """A generator that was driven from here is closed."""
+        self._closed.add(number)
+
+    def bind_container(self, value: Any) -> None:
+        """Make a container of a stand-in's class find its other side; it crosses by its mirror's number."""
+        own = object.__getattribute__(value, "__dict__")
+        own[remote.PARTY] = self
+
+    def is_own_back(self, value: Any) -> bool:
+        """Whether the value stands for an object of the other side, and is not shared by its contents."""
+        if isinstance(value, DISGUISES):
+            return value in self._disguised
+        return remote.number_of(value) is not None
+
+    def number_of(self, value: Any) -> int:
+        """The number of such a value."""
+        if isinstance(value, DISGUISES):
+            value = self._disguised[value]
+        return remote.number_of(value)
+
+    def to_raise(self, value: Any) -> BaseException:
+        """The exception that a reply carries."""
+        if not isinstance(value, BaseException):
+            raise ProtocolError("no exception")
+        return value
+
+    def to_tell(self, error: BaseException) -> BaseException:
+        """What is told of an exception that serving has raised."""
+        return error
+
+    # Objects of this side
+
+    def export(self, value: Any) -> int:
+        """The number by which the other side knows an object."""
+        number = self._export_numbers.get(id(value))
+        if number is None:
+            number = self._export_numbers[id(value)] = self._next_export
+            self._next_export += 1
+            self._exports[number] = value
+        return number
+
+    def unexport(self, value: Any) -> None:
+        """Take a number back that has not been told."""
+        self._exports.pop(self._export_numbers.pop(id(value), None), None)
+
+    def name_of_function(self, value: Any) -> str | None:
+        """The name by which the other side finds the same function in its own library."""
+        if id(value) in wire.PURE_NAMES:
+            return wire.PURE_NAMES[id(value)]
+        return None
+
+    def pack_object(self, packer: Packer, value: Any) -> None:
+        """Add the node of an object that stays here."""
+        if isinstance(value, type):
+            self.pack_class(packer, value)
+        elif isinstance(value, BaseException):
+            self._pack_exception(packer, value)
+        else:
+            kind = type(value)
+            base = next((base for base in wire.VALUES if issubclass(kind, base)), None)
+            of = packer.class_item(kind) if not self._flavour(value) else self._flavour(value)
+            content = None if base is None else packer.pack(wire.plain_value(value, base))
+            packer.node(value, "h", self.export(value), of, content)
+
+    @staticmethod
+    def _flavour(value: Any) -> str | None:
+        if isinstance(value, types.GeneratorType):
+            return "generator"
+        if isinstance(value, types.CoroutineType):
+            return "coroutine"
+        return "async_generator" if isinstance(value, types.AsyncGeneratorType) else None
+
+    def _pack_exception(self, packer: Packer, error: BaseException) -> None:
+        error.__traceback__ = None
+        of = packer.class_item(type(error))
+        number = self.export(error)
+        try:
+            args = [packer.pack(arg) for arg in error.args]
+        except Exception:
+            args = []
+        cause = error.__cause__ if isinstance(error.__cause__, BaseException) else None
+        cause_item = packer.pack(cause) if cause is not None and cause is not error else None
+        packer.node(error, "e", number, of, args, _text(error), cause_item)
+
+    def pack_class(self, packer: Packer, kind: type) -> list[int]:
+        """Add the node of a class; the first time with its description."""
+        number = self._export_numbers.get(id(kind))
+        if number is not None:
+            return packer.node(kind, "K", number)
+        number = self.export(kind)
+        packer.describe(kind)
+        bases = [packer.class_item(base) for base in _bases(kind)]
+        return packer.node(kind, "K", number, _class_name(kind), bases, _describe(kind))
+
+    # Nodes of the other side
+
+    def unpack_object(self, unpacker: Unpacker, tag: str, node: list) -> Any:
+        """The value of a node that is no builtin value."""
+        if tag == "r":
+            return self._exports[node[1]]
+        if tag == "F":
+            return self.function_of_name(node[1])
+        if tag == "K":
+            return self._class(unpacker, *node[1:])
+        if tag == "h":
+            return self._handle(unpacker, *node[1:])
+        if tag == "e":
+            return self._exception(unpacker, *node[1:])
+        raise ProtocolError("no such tag")
+
+    def function_of_name(self, name: str) -> Any:
+        """The function that the other side names."""
+        return wire.PURE[name]
+
+    def _class(self, unpacker: Unpacker, number: int, name: Any = None, bases: Any = (), about: Any = None) -> type:
+        known = self._classes.get(number)
+        if known is None:
+            if type(name) is not str or type(about) is not dict or type(number) is not int:
+                raise ProtocolError("no description")
+            about = {key: [n for n in about[key] if type(n) is str][:CLASS_LIMIT] for key in ("specials", "methods")}
+            values = tuple(base for base in map(unpacker.value, bases) if isinstance(base, type) and base is not object)
+            known = self._make_class(number, name[:NAME_LENGTH], values, about)
+            self._classes[number] = known
+        return known
+
+    def _make_class(self, number: int, name: str, bases: tuple[type, ...], about: dict) -> type:
+        bases = tuple(base for base in bases if isinstance(base, RemoteClass) or _can_be_base(base))
+        try:
+            return remote.make_class(self, number, name, bases, about)
+        except TypeError:  # bases that do not go together here
+            builtin = tuple(base for base in bases if not isinstance(base, RemoteClass))[:1]
+            return remote.make_class(self, number, name, builtin, about)
+
+    def _handle(self, unpacker: Unpacker, number: int, of: Any, content: Any) -> Any:
+        known = self._known.get(number)
+        if known is not None:
+            return known
+        if type(number) is not int:
+            raise ProtocolError("no number")
+        self._lost.discard(number)
+        if type(of) is str:
+            return self._disguise(number, of)
+        kind = unpacker.value(of)
+        if not isinstance(kind, type):
+            raise ProtocolError("no class")
+        if content is not None:
+            plain = unpacker.value(content)
+            if not isinstance(kind, RemoteClass) or not issubclass(kind, type(plain)) or type(plain) is bool:
+                return plain
+            value = remote.bind(type(plain).__new__(kind, plain), self, number)
+        else:
+            if not isinstance(kind, RemoteClass):
+                kind = self._class_of_builtin(kind)
+            value = remote.bind(object.__new__(kind), self, number)
+        with contextlib.suppress(TypeError):
+            self._known[number] = value
+            value.__dict__[remote.COUNTED] = True
+        return value
+
+    def _class_of_builtin(self, kind: type) -> type:
+        """For objects of a library's class that both sides know: a class that poses as it."""
+        if kind not in wire.TYPE_NAMES or _can_be_base(kind):
+            raise ProtocolError("no class for an object")
+        key = -1 - id(kind)
+        if key not in self._classes:
+            about = _describe(kind)
+            self._classes[key] = remote.make_class(self, key, kind.__name__, (), about, pose=kind)
+        return self._classes[key]
+
+    def _disguise(self, number: int, flavour: str) -> Any:
+        reference = remote.bind(Reference(), self, number)
+        make = {
+            "generator": remote.generator,
+            "coroutine": remote.RemoteCoroutine,
+            "async_generator": remote.RemoteAsyncGenerator,
+        }[flavour]
+        value = make(self, reference)
+        reference.__dict__[remote.COUNTED] = True
+        self._disguised[value] = reference
+        self._known[number] = value
+        return value
+
+    def _exception(self, unpacker: Unpacker, number: int, of: Any, args: list, text: Any, cause: Any) -> BaseException:
+        kind = unpacker.value(of)
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)) or type(text) is not str:
+            raise ProtocolError("no exception")
+        values = tuple(unpacker.items(args))
+        try:
+            error = kind.__new__(kind, *values) if isinstance(kind, RemoteClass) else kind(*values)
+        except Exception:
+            error = kind.__new__(kind)
+        if isinstance(kind, RemoteClass):
+            remote.bind(error, self, number)
+        BaseException.args.__set__(error, values or ((text[:TEXT_LENGTH],) if text else ()))
+        cause = unpacker.value(cause)
+        if isinstance(cause, BaseException) and cause is not error:
+            BaseException.__cause__.__set__(error, cause)
+        return error
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+        return text[:TEXT_LENGTH] if type(text) is str else ""
+    except Exception:
+        return ""
+
+
+def _can_be_base(kind: type) -> bool:
+    if kind in wire.VALUES or mirrors.base_of(kind) is kind:
+        return kind is not bool
+    return issubclass(kind, BaseException) and kind in wire.TYPE_NAMES
+
+
+def _bases(kind: type) -> list[type]:
+    return [base for base in type.__getattribute__(kind, "__mro__")[1:] if base in kind.__bases__ and base is not object]
+
+
+def _class_name(kind: type) -> str:
+    name = type.__getattribute__(kind, "__name__")
+    return name if type(name) is str else "object"
+
+
+def _describe(kind: type) -> dict:
+    return {"specials": _specials(kind), "methods": _methods(kind)}
+
+
+def _own_names(kind: type) -> dict:
+    """Attributes that the class and its bases define, those of the builtin types that cross as values left out."""
+    found: dict = {}
+    for base in reversed(type.__getattribute__(kind, "__mro__")):
+        if base is object or _can_be_base(base):
+            continue
+        found.update(type.__getattribute__(base, "__dict__"))
+    return found
+
+
+def _specials(kind: type) -> list[str]:
+    own = _own_names(kind)
+    return sorted(name for name in remote.SPECIALS if own.get(name) is not None)
+
+
+def _methods(kind: type) -> list[str]:
+    functions = (types.FunctionType, classmethod, types.MethodDescriptorType, types.BuiltinFunctionType)
+    own = _own_names(kind)
+    return sorted(n for n, v in own.items() if type(v) in functions and not n.startswith("_"))[:CLASS_LIMIT]
