@@ -92,6 +92,8 @@ def _finish(ours: socket.socket) -> dict | None:
             report = json.loads(_receive(ours, size)) if size <= REPORT_LIMIT else {"fault": "a report too long"}
     except (OSError, EOFError, ValueError):
         return None
+    if "fault" in report:
+        print(report)
     return None if "fault" in report else report
 
 

@@ -117,7 +117,12 @@ class CandidatePeer(Peer):
         return getattr(type(target), name)(target, *args, **named(kwargs))
 
     def serve_get(self, target: Any, name: str) -> Any:
-        """An attribute."""
+        """An attribute; a signature as (name, kind, whether there is a default, the default) of each parameter."""
+        if name == "__signature__" and callable(target):
+            import inspect
+
+            parameters = inspect.signature(target).parameters.values()
+            return tuple((p.name, int(p.kind), p.default is not p.empty, _plain(p.default, p.empty)) for p in parameters)
         return getattr(target, name)
 
     def serve_set(self, target: Any, name: str, value: Any) -> None:
@@ -182,6 +187,10 @@ class CandidatePeer(Peer):
     def serve_seed(self, args: tuple) -> None:
         """The tests have seeded `random`."""
         random.seed(*args)
+
+
+def _plain(value: Any, empty: Any) -> Any:
+    return None if value is empty else value
 
 
 class _Input:

@@ -1,4 +1,5 @@
-"""Shutting a job in: fresh mounts, no capabilities, no new privileges, a system-call filter, resource limits.
+"""Shutting a job in: fresh mounts, a root that names none of them, no capabilities, no new privileges, a system-call
+filter, resource limits.
 
 Runs inside the sandbox and imports the standard library alone.
 """
@@ -11,19 +12,23 @@ import resource
 import signal
 import struct
 
-from seccomp import install, program
+from seccomp import install, program, without_memory_files
 
 # PyDLL keeps the interpreter lock during a call, so a raw clone() in the only thread is as good as fork().
 libc = ctypes.PyDLL(None, use_errno=True)
 FILTER = program(platform.machine())
+UNTRUSTED_FILTER = without_memory_files(platform.machine())
 
 CLONE_NUMBER = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
+OPEN_TREE_NUMBER = 428
+WORKING_FOLDER, TREE_CLONE, TREE_RECURSIVE = -100, 1, 0x8000
 NEW_MOUNT, NEW_IPC, NEW_PID = 0x00020000, 0x08000000, 0x20000000
 NOSUID, NODEV, NOEXEC, READ_ONLY = 2, 4, 8, 1
 SET_DUMPABLE, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 24, 38, 47
 LAST_CAPABILITY = 63
 NOBODY = 65534
 MEGABYTE = 1 << 20
+INODES = 1 << 16  # of /tmp, and of /dev/shm: an empty file takes no room there, but kernel memory
 
 
 def check(result: int, what: str) -> int:
@@ -52,20 +57,44 @@ def fresh_mounts(tmp_mb: int) -> None:
     /proc shows processes only (`subset=pid`): its other files are the machine's. Where it cannot be mounted, as in
     containers that mask parts of it, an empty read-only /proc takes its place.
     """
-    _mount("tmpfs", "/tmp", NOSUID | NODEV, f"size={tmp_mb}m,mode=1777")
-    _mount("tmpfs", "/dev/shm", NOSUID | NODEV, f"size={tmp_mb}m,mode=1777")
+    for folder in ("/tmp", "/dev/shm"):
+        _mount("tmpfs", folder, NOSUID | NODEV, f"size={tmp_mb}m,mode=1777,nr_inodes={INODES}")
     try:
         _mount("proc", "/proc", NOSUID | NODEV | NOEXEC, "subset=pid")
     except OSError:
         _mount("tmpfs", "/proc", NOSUID | NODEV | NOEXEC | READ_ONLY, "size=4k")
 
 
+def forget_connections() -> None:
+    """Let no closed connection of one job hold its port against the next: they share the network namespace."""
+    with contextlib.suppress(OSError), open("/proc/sys/net/ipv4/tcp_max_tw_buckets", "w") as file:
+        file.write("0")
+
+
+def hide_mounts() -> None:
+    """Make a copy of all mounts the root: the same files under the same names, but as it belongs to no mount namespace,
+    /proc/self/mountinfo, which names the host's folders behind the mounts, is empty. Where the kernel does not know
+    how (before 5.2), the list stays.
+    """
+    flags = TREE_CLONE | TREE_RECURSIVE | os.O_CLOEXEC
+    tree = libc.syscall(OPEN_TREE_NUMBER, WORKING_FOLDER, b"/", ctypes.c_uint(flags))
+    if tree < 0:
+        return
+    os.fchdir(tree)
+    os.chroot(".")
+    os.chdir("/tmp")
+    os.close(tree)
+
+
 def drop_privileges(spare_user: bool) -> None:
-    """Give up every capability for good, switch to the user nobody where the namespace has one, filter calls.
+    """Hide the mounts, give up every capability for good, switch to the user nobody where the namespace has one, filter
+    calls. The caller's working folder is /tmp then.
 
     The spare user matters where the whole runs as root: the kernel counts no processes against root, so a limit on
     them would not hold.
     """
+    hide_mounts()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets no signal from its own that it has no handler for
     for capability in range(LAST_CAPABILITY + 1):
         if libc.prctl(CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break  # past the kernel's last capability
@@ -87,6 +116,7 @@ def become_untrusted(limits: dict) -> None:
     `limits`: cpu_seconds, memory_mb (address space), processes, file_mb, open_files, stack_mb. CPU time counts from
     here. The process is the kernel's first choice when memory runs out.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     libc.prctl(SET_DUMPABLE, 1, 0, 0, 0)
     with contextlib.suppress(OSError):  # where there is no /proc
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
@@ -101,9 +131,15 @@ def become_untrusted(limits: dict) -> None:
         (resource.RLIMIT_NOFILE, limits["open_files"], None),
         (resource.RLIMIT_STACK, limits["stack_mb"] * MEGABYTE, None),
         (resource.RLIMIT_CORE, 0, None),
+        (resource.RLIMIT_MEMLOCK, 0, None),
+        (resource.RLIMIT_MSGQUEUE, 0, None),
+        # Some accounts may take a core for themselves or go before others.
+        (resource.RLIMIT_RTPRIO, 0, None),
+        (resource.RLIMIT_NICE, 0, None),
     ):
         _, ceiling = resource.getrlimit(kind)
         wanted = [soft, soft if hard is None else hard]
         if ceiling != resource.RLIM_INFINITY:
             wanted = [min(value, ceiling) for value in wanted]
         resource.setrlimit(kind, tuple(wanted))
+    install(libc, UNTRUSTED_FILTER)

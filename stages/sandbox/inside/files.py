@@ -30,7 +30,7 @@ class SharedFolder:
         """
         now, found, size = _scan(), [], 0
         for path, mark in now.items():
-            if self._seen.get(path) != mark:
+            if path not in self._seen or self._seen[path] != mark:
                 content = None
                 if mark is not None:
                     data = Path(ROOT, path).read_bytes()

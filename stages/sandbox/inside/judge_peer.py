@@ -8,6 +8,7 @@ Runs inside the sandbox and imports the standard library alone.
 
 import builtins
 import numbers
+import os
 import random
 import socket
 import sys
@@ -90,13 +91,30 @@ class JudgePeer(Peer):
 
     # Values of the candidate in the hands of the tests
 
-    def guard(self, special: str, forward: Callable) -> Callable:
-        """Arithmetic, order and membership between the candidate's objects and the judge's values."""
+    def get(self, target: Any, name: str) -> Any:
+        """An attribute of a stand-in; what inspect.signature asks for is made here of the parameters' names."""
+        found = super().get(target, name)
+        if name == "__signature__":
+            import inspect
+
+            empty, kinds = inspect.Parameter.empty, list(inspect._ParameterKind)
+            parameters = [
+                inspect.Parameter(named, kinds[kind], default=default if given else empty)
+                for named, kind, given, default in found
+            ]
+            return inspect.Signature(parameters)
+        return found
+
+    def guard(self, special: str, forward: Callable, plain: Callable | None) -> Callable:
+        """Arithmetic, order and membership between the candidate's objects and the judge's values.
+
+        What is not to be asked falls to the builtin base, where there is one.
+        """
         if special in ARITHMETIC:
-            return _arithmetic(forward)
+            return _arithmetic(forward, plain or _unsupported)
         if special in ORDER:
-            return _order(forward)
-        return _contains(forward) if special == CONTAINS else forward
+            return _order(forward, plain or _unsupported)
+        return _contains(forward, plain or _is_element) if special == CONTAINS else forward
 
     def equal(self, handle: Handle, other: object) -> Any:
         """Never a matter of the candidate's `__eq__`: two objects of one class that has equality of its own are equal
@@ -198,33 +216,41 @@ def _is_theirs(value: Any) -> bool:
     return isinstance(type(value), RemoteClass)
 
 
-def _arithmetic(forward: Callable) -> Callable:
+def _unsupported(_self: Any, *_: Any) -> Any:
+    return NotImplemented
+
+
+def _is_element(self: Any, item: Any) -> bool:
+    return any(element is item or element == item for element in self)
+
+
+def _arithmetic(forward: Callable, plain: Callable) -> Callable:
     def arithmetic(self: Any, other: Any, *rest: Any) -> Any:
-        if _is_theirs(other):
+        if _is_theirs(other) and plain is _unsupported:
             return forward(self, other, *rest)
         if not getattr(type(self), NAMED, False):
-            return NotImplemented
+            return plain(self, other, *rest)
         result = forward(self, other, *rest)
-        if isinstance(result, numbers.Number) and not _is_theirs(result):
+        if isinstance(result, numbers.Number) and remote.number_of(result) is None:
             raise TypeError("an object of the solution and a number of the tests cannot make a number")
         return result
 
     return arithmetic
 
 
-def _order(forward: Callable) -> Callable:
+def _order(forward: Callable, plain: Callable) -> Callable:
     def order(self: Any, other: Any) -> Any:
-        result = forward(self, other) if _is_theirs(other) else NotImplemented
+        if plain is not _unsupported or not _is_theirs(other):
+            return plain(self, other)
+        result = forward(self, other)
         return result if result is NotImplemented else result is True
 
     return order
 
 
-def _contains(forward: Callable) -> Callable:
+def _contains(forward: Callable, plain: Callable) -> Callable:
     def contains(self: Any, item: Any) -> bool:
-        if getattr(type(self), NAMED, False):
-            return forward(self, item) is True
-        return any(element is item or element == item for element in self)
+        return forward(self, item) is True if getattr(type(self), NAMED, False) else plain(self, item)
 
     return contains
 
@@ -258,14 +284,19 @@ class Names(dict):
         """(kind, value) of a name of the candidate's module; functions and classes are kept."""
         kind, value = self.peer.request("name", name)
         if kind == "module":
-            if type(value) is not str or value.split(".")[0] not in sys.stdlib_module_names:
-                return "missing", None
-            return kind, __import__(value, fromlist=["_"])
+            return (kind, __import__(value, fromlist=["_"])) if _is_library(value) else ("missing", None)
         if isinstance(value, RemoteClass):
             type.__setattr__(value, NAMED, True)
         if remote.number_of(value) is not None and callable(value):
             self.setdefault(name, value)
         return kind, value
+
+
+def _is_library(name: Any) -> bool:
+    """Whether a module's name is one of the standard library or of a package that tests may import."""
+    top = name.split(".")[0] if type(name) is str else ""
+    packages = os.environ.get("PYTHONPATH", "")
+    return top in sys.stdlib_module_names or (top.isidentifier() and os.path.exists(os.path.join(packages, top)))
 
 
 def _from(module: str, name: str) -> Callable[[], Any]:

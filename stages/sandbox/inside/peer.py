@@ -161,8 +161,8 @@ class Peer:
         """Whether a stand-in whose class has no equality of its own equals another object."""
         return NotImplemented
 
-    def guard(self, special: str, forward: Callable) -> Callable:
-        """The method that a stand-in's class gets for one of its special methods."""
+    def guard(self, special: str, forward: Callable, plain: Callable | None) -> Callable:
+        """The method that a stand-in's class gets for one of its special methods; `plain` is its builtin base's."""
         return forward
 
     def lost(self, number: int) -> None:
@@ -175,8 +175,7 @@ class Peer:
 
     def bind_container(self, value: Any) -> None:
         """Make a container of a stand-in's class find its other side; it crosses by its mirror's number."""
-        own = object.__getattribute__(value, "__dict__")
-        own[remote.PARTY] = self
+        remote.own(value)[remote.PARTY] = self
 
     def is_own_back(self, value: Any) -> bool:
         """Whether the value stands for an object of the other side, and is not shared by its contents."""
@@ -326,7 +325,7 @@ class Peer:
             value = remote.bind(object.__new__(kind), self, number)
         with contextlib.suppress(TypeError):
             self._known[number] = value
-            value.__dict__[remote.COUNTED] = True
+            remote.own(value)[remote.COUNTED] = True
         return value
 
     def _class_of_builtin(self, kind: type) -> type:
@@ -347,7 +346,7 @@ class Peer:
             "async_generator": remote.RemoteAsyncGenerator,
         }[flavour]
         value = make(self, reference)
-        reference.__dict__[remote.COUNTED] = True
+        remote.own(reference)[remote.COUNTED] = True
         self._disguised[value] = reference
         self._known[number] = value
         return value

@@ -17,6 +17,7 @@ import random
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 
 import files
@@ -121,7 +122,7 @@ def _main(plan: dict, entry_point: str | None, run_items: Callable | None, chann
         names = Names(peer, entry_point, {"__name__": "test_task"})
         sys.modules["solution"] = Solution(names)
         if "files" in plan["wishes"]:
-            os.environ["TMPDIR"] = files.ROOT
+            tempfile.tempdir = files.ROOT
         results.peer = peer
         _run_steps(results, steps, names, run_items)
     except Gone:

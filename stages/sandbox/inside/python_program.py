@@ -7,6 +7,7 @@ import atexit
 import builtins
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from supervise import Supervisor, restore_streams
 
 HERE = os.path.dirname(__file__)
 OWN_MODULES = tuple(name.removesuffix(".py") for name in os.listdir(HERE))
+WRITABLE = ("/tmp", "/dev/shm")
 BROKEN_SOURCE = (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError)
 
 
@@ -32,6 +34,8 @@ def run(supervisor: Supervisor, job: dict) -> dict:
 
     runs = []
     for stdin in job["stdins"]:
+        if runs:
+            empty_folders()
         data = stdin.encode("utf-8", "surrogateescape")
         runs.append(
             supervisor.run(lambda channel: _main(job["code"], channel), job["limits"], stdin=data, listen=listen)
@@ -41,6 +45,27 @@ def run(supervisor: Supervisor, job: dict) -> dict:
         if runs[-1]["limit"] in ("cpu", "wall"):
             break
     return {"compile": None, "runs": runs}
+
+
+def empty_folders() -> None:
+    """Remove what an earlier run has left in the folders that it can write to."""
+    for folder in WRITABLE:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    _open_up(entry.path)
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+
+
+def _open_up(folder: str) -> None:
+    """Make a folder and those in it ones that can be emptied."""
+    os.chmod(folder, 0o700)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _open_up(entry.path)
 
 
 def compile_source(source: str, name: str) -> types.CodeType | str:

@@ -11,7 +11,7 @@ Runs inside the sandbox and imports the standard library alone.
 import collections.abc
 import types
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 ORDER = frozenset("__lt__ __le__ __gt__ __ge__".split())
@@ -70,52 +70,55 @@ class Handle:
     """A stand-in for one object."""
 
     def __getattr__(self, name: str) -> Any:
-        own = object.__getattribute__(self, "__dict__")
-        if PARTY not in own:
+        mine = own(self)
+        if PARTY not in mine:
             raise AttributeError(name)
-        return own[PARTY].get(self, name)
+        return mine[PARTY].get(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__") and name.endswith("__"):
             object.__setattr__(self, name, value)
         else:
-            self.__dict__[PARTY].request("set", self, name, value)
+            own(self)[PARTY].request("set", self, name, value)
 
     def __delattr__(self, name: str) -> None:
-        self.__dict__[PARTY].request("delete", self, name)
+        own(self)[PARTY].request("delete", self, name)
 
     def __eq__(self, other: object) -> Any:
-        return True if self is other else self.__dict__[PARTY].equal(self, other)
+        return True if self is other else own(self)[PARTY].equal(self, other)
 
     def __ne__(self, other: object) -> Any:
         found = self == other
         return found if found is NotImplemented else not found
 
     def __hash__(self) -> int:
-        return hash((NUMBER, self.__dict__[NUMBER]))
+        return hash((NUMBER, own(self)[NUMBER]))
 
     def __copy__(self) -> Any:
-        return self.__dict__[PARTY].request("copy", self, False)
+        return own(self)[PARTY].request("copy", self, False)
 
     def __deepcopy__(self, _memo: dict) -> Any:
-        return self.__dict__[PARTY].request("copy", self, True)
+        return own(self)[PARTY].request("copy", self, True)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         raise TypeError("an object of another process cannot be pickled")
 
     def __dir__(self) -> list[str]:
-        return self.__dict__[PARTY].request("dir", self)
+        return own(self)[PARTY].request("dir", self)
 
     def __del__(self) -> None:
-        own = object.__getattribute__(self, "__dict__")
-        if COUNTED in own:
-            own[PARTY].lost(own[NUMBER])
+        mine = own(self)
+        if COUNTED in mine:
+            mine[PARTY].lost(mine[NUMBER])
+
+
+own: Callable[[Any], dict] = Handle.__dict__["__dict__"].__get__  # what a stand-in holds here; `__dict__` asks there
 
 
 def bind(handle: Any, party: Any, number: int) -> Any:
     """Make `handle` stand for object `number` of the other process."""
-    own = object.__getattribute__(handle, "__dict__")
-    own[PARTY], own[NUMBER] = party, number
+    mine = own(handle)
+    mine[PARTY], mine[NUMBER] = party, number
     return handle
 
 
@@ -125,7 +128,7 @@ def number_of(value: Any) -> int | None:
     if kind is RemoteClass:
         return type.__getattribute__(value, "__dict__").get(NUMBER)
     if Handle in type.__getattribute__(kind, "__mro__"):
-        return object.__getattribute__(value, "__dict__").get(NUMBER)
+        return own(value).get(NUMBER)
     return None
 
 
@@ -141,10 +144,10 @@ class Method:
         self.__self__, self.__name__ = owner, name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__self__.__dict__[PARTY].request("method", self.__self__, self.__name__, args, flat(kwargs))
+        return own(self.__self__)[PARTY].request("method", self.__self__, self.__name__, args, flat(kwargs))
 
     def __getattr__(self, name: str) -> Any:
-        return self.__self__.__dict__[PARTY].request("method_attribute", self.__self__, self.__name__, name)
+        return own(self.__self__)[PARTY].request("method_attribute", self.__self__, self.__name__, name)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Method) and self.__self__ is other.__self__ and self.__name__ == other.__name__
@@ -155,7 +158,7 @@ class Method:
 
 def _forward(name: str) -> Any:
     def special(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__[PARTY].request("special", self, name, args, flat(kwargs))
+        return own(self)[PARTY].request("special", self, name, args, flat(kwargs))
 
     special.__name__ = name
     return special
@@ -173,10 +176,11 @@ def make_class(
     namespace["_forge_equality"] = "__eq__" in about["specials"]
     for special in about["specials"]:
         if special in SPECIALS and special not in IDENTITY:
-            namespace[special] = party.guard(special, _forward(special))
+            namespace[special] = party.guard(special, _forward(special), getattr(plain, special, None) if plain else None)
     if "__next__" in namespace and "__iter__" in namespace and plain is None:
         namespace["__next__"] = advance
         namespace["__iter__"] = _self
+    namespace["__dict__"] = property(lambda self: own(self)[PARTY].request("get", self, "__dict__"))
     if pose is not None:
         namespace["__class__"] = property(lambda _self: pose)
     if party.asks_identity:
@@ -188,7 +192,8 @@ def make_class(
     elif not any(issubclass(base, Handle) for base in bases):
         bases = (*bases, Handle)
     namespace.setdefault("__hash__", Handle.__hash__)
-    namespace["__module__"], namespace["__qualname__"] = "solution", name
+    namespace["__module__"] = "solution" if pose is None else pose.__module__
+    namespace["__qualname__"] = name
     return type.__new__(RemoteClass, name, bases, namespace)
 
 
@@ -197,16 +202,16 @@ def _self(self: Any) -> Any:
 
 
 def _method(name: str) -> Any:
-    return property(lambda self: Method(self, name) if PARTY in self.__dict__ else getattr(super(type(self), self), name))
+    return property(lambda self: Method(self, name) if PARTY in own(self) else getattr(super(type(self), self), name))
 
 
 def advance(handle: Any) -> Any:
     """The next value of an iterator of the other process."""
-    own = object.__getattribute__(handle, "__dict__")
-    ahead = own.get(AHEAD)
+    mine = own(handle)
+    ahead = mine.get(AHEAD)
     if ahead is None:
-        ahead = own[AHEAD] = _Ahead()
-    return ahead.next(own[PARTY], handle)
+        ahead = mine[AHEAD] = _Ahead()
+    return ahead.next(mine[PARTY], handle)
 
 
 class _Ahead:
@@ -243,14 +248,14 @@ class Reference(Handle):
 def generator(party: Any, reference: Reference) -> Generator:
     """A real generator of this process that drives one of the other."""
     ahead = _Ahead()
-    own = reference.__dict__
+    mine = own(reference)
     try:
         value = ahead.next(party, reference)
         while True:
             try:
                 given = yield value
             except GeneratorExit:
-                party.close(own[NUMBER])
+                party.close(mine[NUMBER])
                 raise
             except BaseException as error:
                 value = party.request("method", reference, "throw", (error,), ())

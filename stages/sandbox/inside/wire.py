@@ -107,6 +107,7 @@ for _made in ([], (), "", b"", set(), {}, range(1)):
     TYPE_NAMES.setdefault(type(iter(_made)), f"iterator.{type(_made).__name__}")
 TYPES = {name: kind for kind, name in TYPE_NAMES.items()}
 
+FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 # Functions that change nothing and may be taken by name from either side.
 PURE = {
     f"{module.__name__}.{name}": function
@@ -120,6 +121,8 @@ PURE_NAMES = {id(function): name for name, function in PURE.items()}
 
 def function_name(value: Any) -> str | None:
     """`module:name` of a function or method of the standard library, where it is there under that name."""
+    if not isinstance(value, FUNCTIONS):
+        return None
     owner = getattr(value, "__objclass__", None)
     module = getattr(owner or value, "__module__", None)
     name = f"{owner.__qualname__}.{value.__name__}" if owner else getattr(value, "__qualname__", None)
@@ -235,7 +238,7 @@ class Packer:
             name = CONSTRUCTOR_OF[kind]
             self._expand(value, list(CONSTRUCTED[name][1](value)), ("c", name), None, stack)
         elif kind in VIEWS:
-            self._expand(value, [value.mapping], ("k", VIEWS[kind]), None, stack)
+            self._expand(value, [dict(value.mapping)], ("k", VIEWS[kind]), None, stack)
         elif isinstance(value, type) and value in TYPE_NAMES:
             self.node(value, "T", TYPE_NAMES[value])
         elif name := self.party.name_of_function(value):

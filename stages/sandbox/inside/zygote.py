@@ -45,7 +45,7 @@ import python_candidate
 import python_judge
 import python_program
 import steps
-from confine import clone_into_namespaces, drop_privileges, fresh_mounts
+from confine import clone_into_namespaces, drop_privileges, forget_connections, fresh_mounts
 from supervise import HostGone, Supervisor, receive, write_all
 
 KINDS = {
@@ -67,6 +67,7 @@ def main() -> None:
         if hasattr(module, "warm"):
             module.warm()
     warnings.simplefilter("ignore")
+    forget_connections()
     can_nest = wish["nested"] and _can_nest()
     spare_user = wish["spare_user"]
     gc.collect()
