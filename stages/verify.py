@@ -33,6 +33,8 @@ def main() -> None:
     if args.rewards:
         write_csv(args.rewards, ["reward", "level", "samples"], summary.table())
     write_timing(args.timing, timing)
+    if summary.task_errors:
+        print(f"{summary.task_errors} samples not judged: the tests of their tasks are broken", file=sys.stderr)
     rate = timing["programs_per_second"]
     print(f"{summary.samples} verdicts, pass rate {summary.pass_rate:.3f}, {rate} programs/s", file=sys.stderr)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from stages.common.records import Sample, Verdict
 
 DIGITS = 6
+TASK_ERROR = "task_error"  # the level of samples whose task's own tests are broken
 
 
 class VerdictSummary:
@@ -43,22 +44,30 @@ class VerdictSummary:
         self._seen.add(digest)
 
     @property
+    def task_errors(self) -> int:
+        """Samples that nothing can be said of, because their task's tests are broken."""
+        return sum(count for (_, level), count in self._counts.items() if level == TASK_ERROR)
+
+    @property
     def pass_rate(self) -> float:
-        """Share of samples with reward 1.0."""
-        return self.passed / self.samples if self.samples else 0.0
+        """Share of samples with reward 1.0, of those whose tests are not broken."""
+        judged = self.samples - self.task_errors
+        return self.passed / judged if judged else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """A flat map of shares: `tasks_solved` of the tasks that have samples, the others of all samples."""
+        """A flat map of shares: `tasks_solved` of the tasks that have samples, `pass_rate` of the samples whose tests are
+        not broken, `task_errors` (those whose tests are) and the others of all samples."""
 
         def share(part: float, whole: int) -> float:
             return round(part / whole, DIGITS) if whole else 0.0
 
         return {
-            "pass_rate": share(self.passed, self.samples),
+            "pass_rate": round(self.pass_rate, DIGITS),
             "tasks_solved": share(sum(self._solved.values()), len(self._solved)),
             "mean_reward": share(self._reward, self.samples),
             "tests_passed": share(self._tests, self.samples),
             "distinct": share(self.distinct, self.samples),
+            "task_errors": share(self.task_errors, self.samples),
         }
 
     def table(self) -> list[dict[str, float | str | int]]:

@@ -1,8 +1,8 @@
 """Starting bubblewrap: what a sandbox sees of this machine, and how it is started.
 
 A sandbox sees, read-only: /usr and the links into it, the loader's and the alternatives' entries of /etc, the
-interpreter's own prefix, the packages that tests may import, and the scripts of `inside/`. No home, no project, no
-environment variable, no network. All namespaces are its own.
+interpreter's own prefix (see interpreter.py), the packages that tests may import, and the scripts of `inside/`. No
+home, no project, no environment variable, no network. All namespaces are its own.
 """
 
 import contextlib
@@ -10,8 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from stages.common.errors import SandboxError
+from stages.sandbox.interpreter import Interpreter, find
 
 INSIDE = Path(__file__).parent / "inside"
 INSIDE_AT = "/forge/inside"
@@ -54,8 +53,15 @@ def executable() -> str | None:
 
 
 def interpreter() -> str:
-    """The real interpreter behind a virtual environment's link."""
-    return os.path.realpath(sys.executable)
+    """Path of the interpreter inside a sandbox."""
+    return _python().path
+
+
+def _python() -> Interpreter:
+    path = executable()
+    if path is None:
+        raise SandboxError(f"bubblewrap (bwrap) is not on the PATH; {INSTALL}")
+    return find(path, tuple(_system()))
 
 
 def _system() -> Iterable[str]:
@@ -69,24 +75,14 @@ def _system() -> Iterable[str]:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
 
 
-def _python() -> Iterable[str]:
-    """The interpreter's prefix, which may lie in a home folder, and its shared library where that lies elsewhere."""
-    prefixes = {os.path.realpath(sys.base_prefix), os.path.realpath(sys.base_exec_prefix)}
-    library = sysconfig.get_config_var("LIBDIR")
-    if library and sysconfig.get_config_var("Py_ENABLE_SHARED"):
-        prefixes.add(os.path.realpath(library))
-    for prefix in sorted(prefixes):
-        if prefix != "/usr" and not prefix.startswith("/usr/lib"):
-            yield from ("--ro-bind", prefix, prefix)
-
-
 def arguments(view: View, proc: bool) -> list[str]:
     """Everything between `bwrap` and the command; `proc` False puts an empty folder in place of /proc."""
     args = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1"]
     args += ["--hostname", HOST_NAME, "--cap-add", "ALL", "--clearenv"]
-    for name, value in ENVIRONMENT.items():
+    python = _python()
+    for name, value in (ENVIRONMENT | python.environment).items():
         args += ["--setenv", name, value]
-    args += [*_system(), *_python(), "--dev", "/dev"]
+    args += [*_system(), *python.arguments(), "--dev", "/dev"]
     args += ["--proc", "/proc"] if proc else ["--size", "4096", "--tmpfs", "/proc"]
     # Folders that bubblewrap makes on the way to a bind are closed to all but root otherwise.
     binds = [args[at + 2] for at, arg in enumerate(args) if arg == "--ro-bind"]
@@ -105,15 +101,14 @@ def arguments(view: View, proc: bool) -> list[str]:
     return [*args, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
 
 
-def start(view: View, command: list[str], proc: bool, descriptor: int) -> tuple[subprocess.Popen, IO[bytes], bool]:
-    """Start `command` in a sandbox that keeps `descriptor` open.
+def start(
+    view: View, command: list[str], proc: bool, descriptor: int, prefix: tuple[str, ...] = ()
+) -> tuple[subprocess.Popen, IO[bytes], bool]:
+    """Start `command` in a sandbox that keeps `descriptor` open; `prefix` goes in front of it all, as of a Group.
 
     Returns the process, the file that its stderr goes to, and whether the sandbox has the user nobody beside its own:
     only root can give it that. The arguments go by descriptor, out of reach of /proc/1/cmdline.
     """
-    path = executable()
-    if path is None:
-        raise SandboxError(f"bubblewrap (bwrap) is not on the PATH; {INSTALL}")
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     args = arguments(view, proc)
     with contextlib.ExitStack() as stack:
@@ -128,7 +123,7 @@ def start(view: View, command: list[str], proc: bool, descriptor: int) -> tuple[
         given.write(b"".join(arg.encode() + b"\0" for arg in args))
         os.lseek(given.fileno(), 0, os.SEEK_SET)
         process = subprocess.Popen(
-            [path, "--args", str(given.fileno()), "--", *command],
+            [*prefix, executable() or "bwrap", "--args", str(given.fileno()), "--", *command],
             env={},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ import socket
 import sys
 
 from stages.common.errors import SandboxError
+from stages.sandbox import cgroups
 from stages.sandbox.bubblewrap import INSIDE_AT, INSTALL, View, interpreter, start
 from stages.sandbox.gate import Gate
 
@@ -43,8 +44,9 @@ class _Zygote:
     def __init__(self, view: View, proc: bool) -> None:
         self.control, theirs = socket.socketpair()
         command = [interpreter(), "-S", "-s", "-B", f"{INSIDE_AT}/zygote.py", str(theirs.fileno())]
+        self.group = cgroups.new()
         with theirs:
-            self.process, self.log, spare_user = start(view, command, proc, theirs.fileno())
+            self.process, self.log, spare_user = start(view, command, proc, theirs.fileno(), self.group.prefix)
         self.control.settimeout(START_SECONDS)
         with contextlib.suppress(OSError):
             wish = {"nested": _nesting_allowed(), "spare_user": spare_user, "preload": view.preload}
@@ -52,6 +54,7 @@ class _Zygote:
             mode = self.control.recv(16)
             if mode in (b"nested\n", b"single\n"):
                 self.nested = mode == b"nested\n"
+                self.group.joined(self.process.pid)
                 _announce(self.nested)
                 return
         self.close()
@@ -69,6 +72,7 @@ class _Zygote:
             with theirs:
                 sent = [theirs.fileno(), *([peer.fileno()] if peer else [])]
                 socket.send_fds(self.control, [b"j"], sent)
+            self.group.limit(*_needs(job))
             ours.settimeout(job["limits"]["wall_seconds"] * max(1, job.get("runs", 1)) + PATIENCE_SECONDS)
             data = json.dumps(job).encode()
             ours.sendall(len(data).to_bytes(4, "big") + data)
@@ -82,6 +86,13 @@ class _Zygote:
         self.control.close()
         self.process.kill()
         self.process.wait()
+        self.group.close()
+
+
+def _needs(job: dict) -> tuple[int, int]:
+    """What a job may use at most: MiB of memory, what it writes to /tmp and /dev/shm included, and tasks."""
+    limits = [job["limits"], *(step["limits"] for step in job.get("steps", ()))]
+    return max(each["memory_mb"] for each in limits) + 2 * job["tmp_mb"], max(each["processes"] for each in limits)
 
 
 def _finish(ours: socket.socket) -> dict | None:

@@ -5,7 +5,6 @@ What this side says is a claim and no more: the code under test shares this inte
 Runs inside the sandbox and imports the standard library alone.
 """
 
-import asyncio
 import builtins
 import copy
 import importlib
@@ -17,7 +16,7 @@ import types
 from typing import Any
 
 import files
-import wire
+import vocabulary
 from peer import Peer
 
 OUTPUT_LIMIT = 1 << 20  # characters of output held between two messages
@@ -36,7 +35,7 @@ class CandidatePeer(Peer):
         self._module = module
         self._output: io.StringIO | None = None
         self._folder: files.SharedFolder | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Any = None
 
     def serve_begin(self, wishes: tuple) -> bool:
         """First of all: what the tests will look at besides values."""
@@ -68,16 +67,16 @@ class CandidatePeer(Peer):
 
     def name_of_function(self, value: Any) -> str | None:
         """Only what the judge may take by name."""
-        return wire.PURE_NAMES.get(id(value)) if id(value) in wire.PURE_NAMES else None
+        return vocabulary.PURE_NAMES.get(id(value))
 
     def function_of_name(self, name: str) -> Any:
         """Any function of the standard library, here."""
-        if name in wire.PURE:
-            return wire.PURE[name]
+        if name in vocabulary.PURE:
+            return vocabulary.PURE[name]
         module = name.partition(":")[0]
         if module.split(".")[0] in sys.stdlib_module_names:
             importlib.import_module(module)
-        return wire.find_function(name)
+        return vocabulary.find_function(name)
 
     def serve_name(self, name: str) -> tuple:
         """(kind, value) of a global name: `value`, `module` with its name, or `missing`."""
@@ -122,7 +121,9 @@ class CandidatePeer(Peer):
             import inspect
 
             parameters = inspect.signature(target).parameters.values()
-            return tuple((p.name, int(p.kind), p.default is not p.empty, _plain(p.default, p.empty)) for p in parameters)
+            return tuple(
+                (p.name, int(p.kind), p.default is not p.empty, _plain(p.default, p.empty)) for p in parameters
+            )
         return getattr(target, name)
 
     def serve_set(self, target: Any, name: str, value: Any) -> None:
@@ -176,6 +177,8 @@ class CandidatePeer(Peer):
 
     def serve_run(self, target: Any) -> Any:
         """Run a coroutine to its end."""
+        import asyncio
+
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         return self._loop.run_until_complete(target)

@@ -18,11 +18,11 @@ from typing import Any
 
 import files
 import remote
-import wire
+import vocabulary
 from candidate_peer import named
+from line import ProtocolError
 from peer import Peer
 from remote import ARITHMETIC, CONTAINS, ORDER, Handle, RemoteClass
-from wire import ProtocolError
 
 NAMED = "_forge_named"
 # What these have in their attributes is the judge's, whatever the attributes' names.
@@ -87,7 +87,7 @@ class JudgePeer(Peer):
 
     def name_of_function(self, value: Any) -> str | None:
         """Any function of the standard library: the candidate has its own."""
-        return super().name_of_function(value) or wire.function_name(value)
+        return super().name_of_function(value) or vocabulary.function_name(value)
 
     # Values of the candidate in the hands of the tests
 
@@ -306,7 +306,10 @@ def _from(module: str, name: str) -> Callable[[], Any]:
 # What judges compare with. Tests that use these without a word of where they come from do not get the candidate's.
 STANDARD: dict[str, Callable[[], Any]] = {
     name: (lambda name=name: __import__(name))
-    for name in "math re copy itertools functools operator collections random string datetime json sys os pytest".split()
+    for name in (
+        *("math", "re", "copy", "itertools", "functools", "operator", "collections"),
+        *("random", "string", "datetime", "json", "sys", "os", "pytest"),
+    )
 }
 STANDARD.update({name: _from("math", name) for name in ("isclose", "fabs", "isnan", "isinf")})
 STANDARD.update({"deepcopy": _from("copy", "deepcopy"), "approx": _from("pytest", "approx")})

@@ -133,7 +133,7 @@ class Mirrors:
 def _references_of_unheld() -> int:
     probe = Mirrors(0)
     probe.adopt(0, [], pinned=True)
-    return [sys.getrefcount(mirror.object) for _, mirror in probe.table.items()][0]
+    return next(iter([sys.getrefcount(mirror.object) for _, mirror in probe.table.items()]))
 
 
 UNHELD = _references_of_unheld()

@@ -15,15 +15,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import describe
+import line
 import mirrors
 import remote
-import wire
+import vocabulary
+from line import ProtocolError
 from remote import Handle, Reference, RemoteClass
-from wire import Packer, ProtocolError, Unpacker
+from wire import Packer, Unpacker
 
-NAME_LENGTH = 200
-TEXT_LENGTH = 20_000  # characters of an exception's text
-CLASS_LIMIT = 300  # special methods and methods told of a class
 DISGUISES = (types.GeneratorType, remote.RemoteCoroutine, remote.RemoteAsyncGenerator)
 
 
@@ -34,7 +34,7 @@ class Peer:
     fetches_ahead = False
 
     def __init__(self, connection: socket.socket, first: int) -> None:
-        self.line = wire.Line(connection)
+        self.line = line.Line(connection)
         self.mirrors = mirrors.Mirrors(first)
         self.requests = 0  # sent so far
         self._lock = threading.RLock()
@@ -88,7 +88,7 @@ class Peer:
         except (EOFError, ProtocolError):
             raise
         except Exception as error:
-            self._send("!", (TypeError(f"a value cannot cross: {error}"[:NAME_LENGTH]),))
+            self._send("!", (TypeError(f"a value cannot cross: {error}"[: describe.NAME_LENGTH]),))
 
     def _send(self, kind: str, values: tuple) -> None:
         changes = self.mirrors.changes() if self.mirrors.table else []
@@ -110,7 +110,7 @@ class Peer:
         lost, self._lost = self._lost, set()
         closed, self._closed = self._closed, set()
         over = [*lost, *([number] for number in closed)]
-        return wire.to_json([kind, items, packer.nodes, updates, gone, over, self.extras()])
+        return line.to_json([kind, items, packer.nodes, updates, gone, over, self.extras()])
 
     def _receive(self) -> tuple[str, list]:
         kind, items, nodes, updates, gone, lost, extras = self.line.receive()
@@ -128,7 +128,7 @@ class Peer:
         except (ProtocolError, MemoryError):
             raise
         except Exception as error:
-            raise ProtocolError(f"{type(error).__name__}: {error}"[:NAME_LENGTH]) from None
+            raise ProtocolError(f"{type(error).__name__}: {error}"[: describe.NAME_LENGTH]) from None
 
     def _drop(self, number: Any) -> None:
         close = type(number) is list
@@ -216,8 +216,8 @@ class Peer:
 
     def name_of_function(self, value: Any) -> str | None:
         """The name by which the other side finds the same function in its own library."""
-        if id(value) in wire.PURE_NAMES:
-            return wire.PURE_NAMES[id(value)]
+        if id(value) in vocabulary.PURE_NAMES:
+            return vocabulary.PURE_NAMES[id(value)]
         return None
 
     def pack_object(self, packer: Packer, value: Any) -> None:
@@ -228,9 +228,9 @@ class Peer:
             self._pack_exception(packer, value)
         else:
             kind = type(value)
-            base = next((base for base in wire.VALUES if issubclass(kind, base)), None)
+            base = next((base for base in vocabulary.VALUES if issubclass(kind, base)), None)
             of = packer.class_item(kind) if not self._flavour(value) else self._flavour(value)
-            content = None if base is None else packer.pack(wire.plain_value(value, base))
+            content = None if base is None else packer.pack(vocabulary.plain_value(value, base))
             packer.node(value, "h", self.export(value), of, content)
 
     @staticmethod
@@ -251,7 +251,7 @@ class Peer:
             args = []
         cause = error.__cause__ if isinstance(error.__cause__, BaseException) else None
         cause_item = packer.pack(cause) if cause is not None and cause is not error else None
-        packer.node(error, "e", number, of, args, _text(error), cause_item)
+        packer.node(error, "e", number, of, args, describe.exception_text(error), cause_item)
 
     def pack_class(self, packer: Packer, kind: type) -> list[int]:
         """Add the node of a class; the first time with its description."""
@@ -260,8 +260,8 @@ class Peer:
             return packer.node(kind, "K", number)
         number = self.export(kind)
         packer.describe(kind)
-        bases = [packer.class_item(base) for base in _bases(kind)]
-        return packer.node(kind, "K", number, _class_name(kind), bases, _describe(kind))
+        bases = [packer.class_item(base) for base in describe.bases(kind)]
+        return packer.node(kind, "K", number, describe.class_name(kind), bases, describe.description(kind))
 
     # Nodes of the other side
 
@@ -281,21 +281,23 @@ class Peer:
 
     def function_of_name(self, name: str) -> Any:
         """The function that the other side names."""
-        return wire.PURE[name]
+        return vocabulary.PURE[name]
 
     def _class(self, unpacker: Unpacker, number: int, name: Any = None, bases: Any = (), about: Any = None) -> type:
         known = self._classes.get(number)
         if known is None:
             if type(name) is not str or type(about) is not dict or type(number) is not int:
                 raise ProtocolError("no description")
-            about = {key: [n for n in about[key] if type(n) is str][:CLASS_LIMIT] for key in ("specials", "methods")}
+            about = {
+                key: [n for n in about[key] if type(n) is str][: describe.NAME_LIMIT] for key in ("specials", "methods")
+            }
             values = tuple(base for base in map(unpacker.value, bases) if isinstance(base, type) and base is not object)
-            known = self._make_class(number, name[:NAME_LENGTH], values, about)
+            known = self._make_class(number, name[: describe.NAME_LENGTH], values, about)
             self._classes[number] = known
         return known
 
     def _make_class(self, number: int, name: str, bases: tuple[type, ...], about: dict) -> type:
-        bases = tuple(base for base in bases if isinstance(base, RemoteClass) or _can_be_base(base))
+        bases = tuple(base for base in bases if isinstance(base, RemoteClass) or describe.can_be_base(base))
         try:
             return remote.make_class(self, number, name, bases, about)
         except TypeError:  # bases that do not go together here
@@ -330,11 +332,11 @@ class Peer:
 
     def _class_of_builtin(self, kind: type) -> type:
         """For objects of a library's class that both sides know: a class that poses as it."""
-        if kind not in wire.TYPE_NAMES or _can_be_base(kind):
+        if kind not in vocabulary.TYPE_NAMES or describe.can_be_base(kind):
             raise ProtocolError("no class for an object")
         key = -1 - id(kind)
         if key not in self._classes:
-            about = _describe(kind)
+            about = describe.description(kind)
             self._classes[key] = remote.make_class(self, key, kind.__name__, (), about, pose=kind)
         return self._classes[key]
 
@@ -362,56 +364,8 @@ class Peer:
             error = kind.__new__(kind)
         if isinstance(kind, RemoteClass):
             remote.bind(error, self, number)
-        BaseException.args.__set__(error, values or ((text[:TEXT_LENGTH],) if text else ()))
+        BaseException.args.__set__(error, values or ((text[: describe.TEXT_LENGTH],) if text else ()))
         cause = unpacker.value(cause)
         if isinstance(cause, BaseException) and cause is not error:
             BaseException.__cause__.__set__(error, cause)
         return error
-
-
-def _text(error: BaseException) -> str:
-    try:
-        text = str(error)
-        return text[:TEXT_LENGTH] if type(text) is str else ""
-    except Exception:
-        return ""
-
-
-def _can_be_base(kind: type) -> bool:
-    if kind in wire.VALUES or mirrors.base_of(kind) is kind:
-        return kind is not bool
-    return issubclass(kind, BaseException) and kind in wire.TYPE_NAMES
-
-
-def _bases(kind: type) -> list[type]:
-    return [base for base in type.__getattribute__(kind, "__mro__")[1:] if base in kind.__bases__ and base is not object]
-
-
-def _class_name(kind: type) -> str:
-    name = type.__getattribute__(kind, "__name__")
-    return name if type(name) is str else "object"
-
-
-def _describe(kind: type) -> dict:
-    return {"specials": _specials(kind), "methods": _methods(kind)}
-
-
-def _own_names(kind: type) -> dict:
-    """Attributes that the class and its bases define, those of the builtin types that cross as values left out."""
-    found: dict = {}
-    for base in reversed(type.__getattribute__(kind, "__mro__")):
-        if base is object or _can_be_base(base):
-            continue
-        found.update(type.__getattribute__(base, "__dict__"))
-    return found
-
-
-def _specials(kind: type) -> list[str]:
-    own = _own_names(kind)
-    return sorted(name for name in remote.SPECIALS if own.get(name) is not None)
-
-
-def _methods(kind: type) -> list[str]:
-    functions = (types.FunctionType, classmethod, types.MethodDescriptorType, types.BuiltinFunctionType)
-    own = _own_names(kind)
-    return sorted(n for n, v in own.items() if type(v) in functions and not n.startswith("_"))[:CLASS_LIMIT]

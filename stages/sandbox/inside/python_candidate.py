@@ -40,7 +40,9 @@ def run(supervisor: Supervisor, job: dict) -> dict:
         for line in bytes(said).splitlines()[:2]:
             message = json.loads(line)
             facts["loaded"] = facts["loaded"] or message.get("loaded") is True
-            facts.update({key: str(message[key])[:DETAIL_LENGTH] for key in ("compile", "load", "load_kind") if key in message})
+            facts.update(
+                {key: str(message[key])[:DETAIL_LENGTH] for key in ("compile", "load", "load_kind") if key in message}
+            )
     except (ValueError, AttributeError, RecursionError):
         pass
     return {**facts, "ended": ended}

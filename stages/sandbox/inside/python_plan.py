@@ -11,7 +11,15 @@ import base64
 import marshal
 import re
 
-SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = "setup", "import", "test", "function", "bind", "pytest", "prelude"
+SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
+    "setup",
+    "import",
+    "test",
+    "function",
+    "bind",
+    "pytest",
+    "prelude",
+)
 PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
 LABEL_LENGTH = 150
 # What tests may want to see of a module besides values, and the words in their text that say so.

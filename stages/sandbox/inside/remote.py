@@ -9,21 +9,21 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import collections.abc
-import types
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
 
-ORDER = frozenset("__lt__ __le__ __gt__ __ge__".split())
-_BINARY = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
-ARITHMETIC = frozenset(f"__{side}{name}__" for side in ("", "r", "i") for name in _BINARY)
-IDENTITY = frozenset("__eq__ __ne__ __hash__ __bool__".split())
+ORDER = frozenset(("__lt__", "__le__", "__gt__", "__ge__"))
+_BINARY = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow", "lshift", "rshift")
+_BITWISE = ("and", "xor", "or")
+ARITHMETIC = frozenset(f"__{side}{name}__" for side in ("", "r", "i") for name in (*_BINARY, *_BITWISE))
+IDENTITY = frozenset(("__eq__", "__ne__", "__hash__", "__bool__"))
 CONTAINS = "__contains__"
-OTHERS = frozenset(
-    """__len__ __iter__ __next__ __reversed__ __str__ __repr__ __format__ __int__ __float__ __complex__ __index__ __neg__
-    __pos__ __abs__ __invert__ __round__ __trunc__ __floor__ __ceil__ __bytes__ __fspath__ __enter__ __exit__ __call__
-    __getitem__ __setitem__ __delitem__ __missing__ __length_hint__ __aenter__ __aexit__ __aiter__ __anext__""".split()
-)
+_UNARY = ("str", "repr", "format", "int", "float", "complex", "index", "neg", "pos", "abs", "invert", "round")
+_UNARY += ("trunc", "floor", "ceil", "bytes", "fspath", "length_hint")
+_PROTOCOLS = ("len", "iter", "next", "reversed", "getitem", "setitem", "delitem", "missing", "call")
+_PROTOCOLS += ("enter", "exit", "aenter", "aexit", "aiter", "anext")
+OTHERS = frozenset(f"__{name}__" for name in (*_UNARY, *_PROTOCOLS))
 SPECIALS = OTHERS | ARITHMETIC | ORDER | IDENTITY | {CONTAINS}
 EAGER_AFTER = 64  # values of an iterator asked for one by one before they are fetched in batches
 BATCH_LIMIT = 1024
@@ -176,7 +176,9 @@ def make_class(
     namespace["_forge_equality"] = "__eq__" in about["specials"]
     for special in about["specials"]:
         if special in SPECIALS and special not in IDENTITY:
-            namespace[special] = party.guard(special, _forward(special), getattr(plain, special, None) if plain else None)
+            namespace[special] = party.guard(
+                special, _forward(special), getattr(plain, special, None) if plain else None
+            )
     if "__next__" in namespace and "__iter__" in namespace and plain is None:
         namespace["__next__"] = advance
         namespace["__iter__"] = _self

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 
 from confine import become_untrusted
+from memory import PERIOD_SECONDS, MemoryWatch
 
 BLOCK = 1 << 16
 HOST_GONE = select.POLLHUP | select.POLLERR
@@ -53,8 +54,8 @@ class Supervisor:
         `limits`: those of `become_untrusted`, wall_seconds, output_kb (of stdout and of stderr each; more ends the
         process). `capture` False sends both to /dev/null. `listen(data, channel)` is called with what the process
         writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. Returns exit and
-        signal (one of them None), limit (None, "cpu", "wall" or "output"), cpu (seconds), stdout and stderr (text;
-        bytes that are no UTF-8 as lone surrogates). Raises OSError where the process could not be shut in.
+        signal (one of them None), limit (None, "cpu", "wall", "output" or "memory"), cpu (seconds), stdout and stderr
+        (text; bytes that are no UTF-8 as lone surrogates). Raises OSError where the process could not be shut in.
         """
         ours, theirs = _socketpair()
         outputs = [os.pipe(), os.pipe()] if capture else []
@@ -167,6 +168,7 @@ class _Watch:
         self.collected: dict[int, bytearray] = {descriptor: bytearray() for descriptor in outputs}
         self.cap = limits["output_kb"] * 1024
         self.deadline = time.monotonic() + limits["wall_seconds"]
+        self.memory = MemoryWatch(limits["memory_mb"])
         self.end = os.pidfd_open(child)
         self.poll = select.poll()
         for descriptor in (*outputs, channel, self.end):
@@ -183,7 +185,9 @@ class _Watch:
                 left = self.deadline - time.monotonic()
                 if left <= 0:
                     return "wall"
-                for descriptor, event in self.poll.poll(left * 1000):
+                if self.memory.passed():
+                    return "memory"
+                for descriptor, event in self.poll.poll(min(left, PERIOD_SECONDS) * 1000):
                     if descriptor == self.host:
                         if event & HOST_GONE:
                             raise HostGone

@@ -22,137 +22,18 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import base64
-import builtins
 import collections
-import datetime
-import decimal
-import fractions
-import functools
-import io
-import itertools
-import json
-import math
-import operator
-import os
-import pathlib
-import re
-import socket
-import sys
-import types
-import uuid
-from collections.abc import Callable
 from typing import Any
 
 import mirrors
+from line import ProtocolError
+from vocabulary import CONSTRUCTED, CONSTRUCTOR_OF, TYPE_NAMES, TYPES, VIEWS
 
-MESSAGE_LIMIT = 64 << 20  # bytes
 DEPTH_LIMIT = 400  # of immutable values, whose hash is computed by recursion in C
 ATOMS = frozenset({int, float, str, bool, type(None)})
 INT_BITS = 4096  # a longer int crosses in hexadecimal digits, which cost less
+DICT_VIEWS = {"keys": dict.keys, "values": dict.values, "items": dict.items}
 NOT_ATOMS = frozenset({list, dict})  # as json.loads gives them
-VALUES = (bool, int, float, complex, str, bytes, tuple, frozenset)
-
-
-class ProtocolError(Exception):
-    """What came is no message."""
-
-
-def _date_parts(value: datetime.date) -> tuple:
-    return (value.year, value.month, value.day)
-
-
-def _time_parts(value: Any) -> tuple:
-    return (value.hour, value.minute, value.second, value.microsecond, value.tzinfo, value.fold)
-
-
-def _make_time(hour: int, minute: int, second: int, micro: int, zone: Any, fold: int) -> datetime.time:
-    return datetime.time(hour, minute, second, micro, zone, fold=fold)
-
-
-def _make_datetime(*parts: Any) -> datetime.datetime:
-    return datetime.datetime(*parts[:8], fold=parts[8])
-
-
-# name: (type, its parts, how to make it of them)
-CONSTRUCTED: dict[str, tuple[type, Callable, Callable]] = {
-    "complex": (complex, lambda v: (v.real, v.imag), complex),
-    "range": (range, lambda v: (v.start, v.stop, v.step), range),
-    "slice": (slice, lambda v: (v.start, v.stop, v.step), slice),
-    "decimal": (decimal.Decimal, lambda v: (str(v),), decimal.Decimal),
-    "fraction": (fractions.Fraction, lambda v: (v.numerator, v.denominator), fractions.Fraction),
-    "date": (datetime.date, _date_parts, datetime.date),
-    "time": (datetime.time, _time_parts, _make_time),
-    "datetime": (datetime.datetime, lambda v: (*_date_parts(v), *_time_parts(v)), _make_datetime),
-    "timedelta": (datetime.timedelta, lambda v: (v.days, v.seconds, v.microseconds), datetime.timedelta),
-    "timezone": (datetime.timezone, lambda v: (v.utcoffset(None),), datetime.timezone),
-    "uuid": (uuid.UUID, lambda v: (v.hex,), uuid.UUID),
-    "path": (pathlib.PosixPath, lambda v: (os.fspath(v),), pathlib.PosixPath),
-    "purepath": (pathlib.PurePosixPath, lambda v: (os.fspath(v),), pathlib.PurePosixPath),
-    "pattern": (re.Pattern, lambda v: (v.pattern, v.flags), re.compile),
-    "ellipsis": (types.EllipsisType, lambda v: (), lambda: ...),
-    "notimplemented": (types.NotImplementedType, lambda v: (), lambda: NotImplemented),
-    "array": (__import__("array").array, lambda v: (v.typecode, v.tobytes()), __import__("array").array),
-}
-CONSTRUCTOR_OF = {kind: name for name, (kind, _, _) in CONSTRUCTED.items()}
-VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
-
-# Types that both sides name the same way.
-_TYPE_MODULES = (builtins, collections, datetime, decimal, fractions, functools, io, itertools, pathlib, types, re, uuid)
-TYPE_NAMES: dict[type, str] = {}
-for _module in _TYPE_MODULES:
-    for _name, _kind in vars(_module).items():
-        if isinstance(_kind, type) and not _name.startswith("_"):
-            TYPE_NAMES.setdefault(_kind, f"{_module.__name__}.{_name}")
-for _made in ([], (), "", b"", set(), {}, range(1)):
-    TYPE_NAMES.setdefault(type(iter(_made)), f"iterator.{type(_made).__name__}")
-TYPES = {name: kind for kind, name in TYPE_NAMES.items()}
-
-FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
-# Functions that change nothing and may be taken by name from either side.
-PURE = {
-    f"{module.__name__}.{name}": function
-    for module in (math, operator)
-    for name, function in vars(module).items()
-    if isinstance(function, types.BuiltinFunctionType)
-}
-PURE.update({f"builtins.{n}": getattr(builtins, n) for n in "abs all any chr divmod len max min ord pow round sum".split()})
-PURE_NAMES = {id(function): name for name, function in PURE.items()}
-
-
-def function_name(value: Any) -> str | None:
-    """`module:name` of a function or method of the standard library, where it is there under that name."""
-    if not isinstance(value, FUNCTIONS):
-        return None
-    owner = getattr(value, "__objclass__", None)
-    module = getattr(owner or value, "__module__", None)
-    name = f"{owner.__qualname__}.{value.__name__}" if owner else getattr(value, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or module.split(".")[0] not in sys.stdlib_module_names:
-        return None
-    return f"{module}:{name}" if find_function(f"{module}:{name}") is value else None
-
-
-def find_function(name: str) -> Any:
-    """The function of that name, or None; of modules that are loaded already."""
-    module, _, path = name.partition(":")
-    found: Any = sys.modules.get(module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    return found
-
-
-def plain_value(value: Any, kind: type) -> Any:
-    """An immutable value of a subclass as one of the builtin itself, without asking the subclass."""
-    if kind is str:
-        return str.__str__(value) if type(value) is str else "".join(str.__iter__(value))
-    if kind is tuple:
-        return tuple(tuple.__iter__(value))
-    if kind is frozenset:
-        return frozenset(frozenset.__iter__(value))
-    if kind is bytes:
-        return bytes(bytes.__iter__(value))
-    if kind is complex:
-        return complex.__add__(value, 0j)
-    return int.__add__(value, 0) if kind is int else float.__add__(value, 0.0) if value == value else math.nan
 
 
 def all_atoms(values: list) -> bool:
@@ -310,7 +191,7 @@ class Unpacker:
             for node in nodes:
                 tag = node[0]
                 if tag in mirrors.BASE_OF:
-                    fills.append((node, len(self.values)))
+                    fills.append(node)
                     value, depth = self._shell(node), 0
                 elif tag in ("t", "f"):
                     value, depth = self._immutable(tag, node[1])
@@ -318,7 +199,7 @@ class Unpacker:
                     value, depth = self._single(tag, node), 0
                 self.values.append(value)
                 self._depths.append(depth)
-            for node, at in fills:
+            for node in fills:
                 mirror = party.mirrors.table[node[1]]
                 mirror.replace(self.items(node[2]))
         except ProtocolError:
@@ -375,67 +256,18 @@ class Unpacker:
         return (tuple(values) if tag == "t" else frozenset(values)), depth
 
     def _single(self, tag: str, node: list) -> Any:
-        if tag == "i":
-            return int(node[1], 16)
-        if tag == "y":
-            return base64.b64decode(node[1])
-        if tag == "m":
-            return self.party.mirrors.table[node[1]].object
-        if tag == "c":
-            return CONSTRUCTED[node[1]][2](*self.items(node[2]))
-        if tag == "k":
-            view = {"keys": dict.keys, "values": dict.values, "items": dict.items}[node[1]]
-            return view(self.items(node[2])[0])
-        if tag == "T":
-            return TYPES[node[1]]
-        return self.party.unpack_object(self, tag, node)
+        make = {
+            "i": lambda: int(node[1], 16),
+            "y": lambda: base64.b64decode(node[1]),
+            "m": lambda: self.party.mirrors.table[node[1]].object,
+            "c": lambda: CONSTRUCTED[node[1]][2](*self.items(node[2])),
+            "k": lambda: DICT_VIEWS[node[1]](self.items(node[2])[0]),
+            "T": lambda: TYPES[node[1]],
+        }.get(tag)
+        return make() if make else self.party.unpack_object(self, tag, node)
 
 
 def _natural(number: Any) -> int:
     if type(number) is not int or number < 0:
         raise ProtocolError("no number")
     return number
-
-
-class Line:
-    """Messages over a socket: a length (4 bytes, big-endian), then JSON."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._reader = connection.makefile("rb", buffering=1 << 16)
-
-    def send(self, data: bytes) -> None:
-        """EOFError where the other side has gone, ValueError for a message that is too long."""
-        if len(data) > MESSAGE_LIMIT:
-            raise ValueError("a value is too large to cross")
-        try:
-            self._connection.sendall(len(data).to_bytes(4, "big") + data)
-        except OSError:
-            raise EOFError from None
-
-    def receive(self) -> list:
-        """EOFError where the other side has gone, ProtocolError for what is no message."""
-        size = int.from_bytes(self._exactly(4), "big")
-        if size > MESSAGE_LIMIT:
-            raise ProtocolError("a message is too long")
-        try:
-            message = json.loads(self._exactly(size))
-        except (ValueError, RecursionError):
-            raise ProtocolError("no JSON") from None
-        if type(message) is not list or len(message) != 7:
-            raise ProtocolError("no message")
-        return message
-
-    def _exactly(self, size: int) -> bytes:
-        try:
-            data = self._reader.read(size)
-        except OSError:
-            raise EOFError from None
-        if len(data) < size:
-            raise EOFError
-        return data
-
-
-def to_json(message: list) -> bytes:
-    """A message as it goes over the line."""
-    return json.dumps(message, separators=(",", ":"), check_circular=False).encode("ascii")

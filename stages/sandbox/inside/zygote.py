@@ -3,10 +3,10 @@
 Runs inside bubblewrap as process 1 (`python zygote.py CONTROL`) and runs no untrusted code itself. CONTROL is the
 descriptor of a socket to the host. It reads a line of JSON there (`nested`: whether to try that, `spare_user`: whether
 there is the user nobody, `preload`: modules to import), answers with the mode that it is in, and then receives, per
-job, one byte and a descriptor, a socket of the job's own, or two, where it talks to another job. In mode "nested" the job becomes process 1 of new pid,
-mount and ipc namespaces, so that nothing of it outlives it and nothing of one job is there for the next. In mode
-"single", where such namespaces are refused, the zygote turns into its only job and the host starts another one. The
-end of CONTROL is the end of the zygote, and of every job.
+job, one byte and a descriptor, a socket of the job's own, or two, where it talks to another job. In mode "nested" the
+job becomes process 1 of new pid, mount and ipc namespaces, so that nothing of it outlives it and nothing of one job is
+there for the next. In mode "single", where such namespaces are refused, the zygote turns into its only job and the
+host starts another one. The end of CONTROL is the end of the zygote, and of every job.
 
 The job's socket carries messages, each a length (4 bytes, big-endian) and JSON: a description one way, and one report
 the other way. No report means a fault of the sandbox.
@@ -23,7 +23,6 @@ import enum  # noqa: F401
 import fractions  # noqa: F401
 import functools  # noqa: F401
 import gc
-import hashlib  # noqa: F401
 import heapq  # noqa: F401
 import importlib
 import itertools  # noqa: F401

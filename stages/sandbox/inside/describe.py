@@ -1,0 +1,71 @@
+"""What is told of a class or an exception to a process that has only a stand-in of it.
+
+Runs inside the sandbox and imports the standard library alone.
+"""
+
+import types
+
+import mirrors
+import remote
+import vocabulary
+
+NAME_LENGTH = 200
+TEXT_LENGTH = 20_000  # characters of an exception's text
+NAME_LIMIT = 300  # special methods, and methods, told of a class
+
+
+def exception_text(error: BaseException) -> str:
+    """`str(error)`, cut."""
+    try:
+        text = str(error)
+        return text[:TEXT_LENGTH] if type(text) is str else ""
+    except Exception:
+        return ""
+
+
+def can_be_base(kind: type) -> bool:
+    """Whether a stand-in's class has the same builtin class as a base, and not a stand-in of it."""
+    if kind in vocabulary.VALUES or mirrors.base_of(kind) is kind:
+        return kind is not bool
+    return issubclass(kind, BaseException) and kind in vocabulary.TYPE_NAMES
+
+
+def bases(kind: type) -> list[type]:
+    """The bases of a class, in order."""
+    return [
+        base for base in type.__getattribute__(kind, "__mro__")[1:] if base in kind.__bases__ and base is not object
+    ]
+
+
+def class_name(kind: type) -> str:
+    """Its name, whatever its metaclass says."""
+    name = type.__getattribute__(kind, "__name__")
+    return name if type(name) is str else "object"
+
+
+def description(kind: type) -> dict:
+    """What remote.make_class asks for."""
+    return {"specials": specials(kind), "methods": methods(kind)}
+
+
+def own_names(kind: type) -> dict:
+    """Attributes that the class and its bases define, those of the builtin types that cross as values left out."""
+    found: dict = {}
+    for base in reversed(type.__getattribute__(kind, "__mro__")):
+        if base is object or can_be_base(base):
+            continue
+        found.update(type.__getattribute__(base, "__dict__"))
+    return found
+
+
+def specials(kind: type) -> list[str]:
+    """The special methods that it has."""
+    own = own_names(kind)
+    return sorted(name for name in remote.SPECIALS if own.get(name) is not None)
+
+
+def methods(kind: type) -> list[str]:
+    """Its public methods."""
+    functions = (types.FunctionType, classmethod, types.MethodDescriptorType, types.BuiltinFunctionType)
+    own = own_names(kind)
+    return sorted(n for n, v in own.items() if type(v) in functions and not n.startswith("_"))[:NAME_LIMIT]
