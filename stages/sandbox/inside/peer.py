@@ -24,6 +24,7 @@ from line import ProtocolError
 from remote import Handle, Reference, RemoteClass
 from wire import Packer, Unpacker
 
+ANSWERS = ("=", "!")
 DISGUISES = (types.GeneratorType, remote.RemoteCoroutine, remote.RemoteAsyncGenerator)
 
 
@@ -116,6 +117,8 @@ class Peer:
         kind, items, nodes, updates, gone, lost, extras = self.line.receive()
         if type(kind) is not str or any(type(part) is not list for part in (items, nodes, updates, gone, lost)):
             raise ProtocolError("no message")
+        if kind in ANSWERS and len(items) != 1:
+            raise ProtocolError("no answer")
         try:
             unpacker = Unpacker(self, nodes)
             for number, now in updates:
