@@ -1,18 +1,7 @@
 """What a verifier is: a class that judges the code of one sample, inside the sandbox.
 
-A verifier of one's own is a class in an importable module, named `module:Class` in a task's `verifier` field:
-
-    class Shell(Verifier):
-        def verify(self, task, code, sandbox):
-            limits = self.settings.limits.job()
-            steps = [{"argv": ["/bin/sh", "code"], "stdin": case["stdin"], "limits": limits} for case in task.cases]
-            job = {"kind": "steps", "files": {"code": code}, "steps": steps, "limits": limits, "runs": len(steps)}
-            report = sandbox.run(job, View())
-            if report is None:
-                return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox", 0, len(steps))
-            pairs = zip(report["steps"], task.cases)
-            tests = [judge_run(number, run, case["stdout"]) for number, (run, case) in enumerate(pairs, 1)]
-            return combine(tests, len(steps), failed_reward=CLEAN)
+A verifier of one's own is a class in an importable module, named `module:Class` in a task's `verifier` field; see
+docs/CUSTOM_VERIFIERS.md for one in full.
 
 Only the sandbox runs what comes from a sample. A fault of a tool or of the sandbox is a SandboxError, never a Finding.
 """

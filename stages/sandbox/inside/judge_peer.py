@@ -65,11 +65,16 @@ class JudgePeer(Peer):
         """What the candidate answers; raises what it raises, and Gone, then and ever after, when it has gone."""
         if self.gone:
             raise Gone
+        before = self.unanswered
         try:
             return super().request(operation, *values)
-        except (EOFError, ProtocolError):
+        except ProtocolError:
             self.gone = True
-            raise Gone from None
+        except BaseException:
+            if self.unanswered == before:
+                raise
+            self.gone = True  # an end of the line, or an alarm of the tests: what is still to come fits no question
+        raise Gone
 
     def extras(self) -> Any:
         """The files that the tests have written."""

@@ -38,6 +38,7 @@ class Peer:
         self.line = line.Line(connection)
         self.mirrors = mirrors.Mirrors(first)
         self.requests = 0  # sent so far
+        self.unanswered = 0
         self._lock = threading.RLock()
         self._exports: dict[int, Any] = {}
         self._export_numbers: dict[int, int] = {}
@@ -55,9 +56,12 @@ class Peer:
         with self._lock:
             self.requests += 1
             self._send(operation, values)
+            self.unanswered += 1
             del values
             while True:
                 kind, answer = self._receive()
+                if kind in ANSWERS:
+                    self.unanswered -= 1
                 if kind == "=":
                     return answer[0]
                 if kind == "!":

@@ -29,6 +29,7 @@ from supervise import PEER, Supervisor, restore_streams
 
 MESSAGE_LIMIT = 16 << 20  # bytes that a runner may send in all
 DETAIL_LENGTH = 400
+RECURSION_LIMIT = 8000  # callbacks between two processes take more frames than a call does
 NO_TESTS = {"steps": base64.b64encode(marshal.dumps([])).decode(), "total": 0, "pytest": False, "wishes": []}
 
 
@@ -116,6 +117,7 @@ def _main(plan: dict, entry_point: str | None, run_items: Callable | None, chann
     restore_streams()
     new_module("test_task")
     random.seed(0)
+    sys.setrecursionlimit(RECURSION_LIMIT)
     results = _Results(channel)
     try:
         peer = JudgePeer(connection, tuple(plan["wishes"]))
