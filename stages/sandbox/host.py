@@ -20,6 +20,8 @@ from stages.sandbox.gate import Gate
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0  # beyond a job's own wall limits
 REPORT_LIMIT = 256 << 20  # bytes
+# Jobs that hold nothing of a sample's, so that one process may supervise many of them. See inside/zygote.py.
+SESSION_KINDS = ("judge",)
 PROBE = {
     "kind": "program",
     "code": "print(sum(range(10)))",
@@ -43,6 +45,7 @@ class _Zygote:
 
     def __init__(self, view: View, proc: bool) -> None:
         self.control, theirs = socket.socketpair()
+        self.session: socket.socket | None = None
         command = [interpreter(), "-S", "-s", "-B", f"{INSIDE_AT}/zygote.py", str(theirs.fileno())]
         self.group = cgroups.new()
         with theirs:
@@ -66,24 +69,48 @@ class _Zygote:
         return self.log.read(4096).decode(errors="replace").strip()
 
     def begin(self, job: dict, peer: socket.socket | None = None) -> socket.socket:
-        """Start one job, which gets `peer` to talk to another; what comes back is for `finish`. OSError for a fault."""
-        ours, theirs = socket.socketpair()
+        """Start one job, with `peer` to talk to another; what comes back is for `_finish`. OSError for a fault."""
+        self.group.limit(*_needs(job))
+        in_session = job["kind"] in SESSION_KINDS
+        ours = self._session(job["tmp_mb"]) if in_session else self._start(peer)
         try:
-            with theirs:
-                sent = [theirs.fileno(), *([peer.fileno()] if peer else [])]
-                socket.send_fds(self.control, [b"j"], sent)
-            self.group.limit(*_needs(job))
             ours.settimeout(job["limits"]["wall_seconds"] * max(1, job.get("runs", 1)) + PATIENCE_SECONDS)
             data = json.dumps(job).encode()
-            ours.sendall(len(data).to_bytes(4, "big") + data)
+            size = len(data).to_bytes(4, "big")
+            if in_session and peer:
+                socket.send_fds(ours, [size], [peer.fileno()])
+                ours.sendall(data)
+            else:
+                ours.sendall(size + data)
         except BaseException:
             ours.close()
             raise
         return ours
 
+    def _start(self, peer: socket.socket | None = None) -> socket.socket:
+        """Have a job's process made; it waits for the job's description on the socket."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(self.control, [b"j"], [theirs.fileno(), *([peer.fileno()] if peer else [])])
+        except BaseException:
+            ours.close()
+            raise
+        return ours
+
+    def _session(self, tmp_mb: int) -> socket.socket:
+        """The socket, another one each time, of the process that carries out one job after another."""
+        if self.session is None:
+            self.session = self._start()
+            data = json.dumps({"kind": "session", "tmp_mb": tmp_mb}).encode()
+            self.session.sendall(len(data).to_bytes(4, "big") + data)
+        return self.session.dup()
+
     def close(self) -> None:
         """End the sandbox and everything in it."""
         self.control.close()
+        if self.session:
+            self.session.close()
         self.process.kill()
         self.process.wait()
         self.group.close()
@@ -103,8 +130,6 @@ def _finish(ours: socket.socket) -> dict | None:
             report = json.loads(_receive(ours, size)) if size <= REPORT_LIMIT else {"fault": "a report too long"}
     except (OSError, EOFError, ValueError):
         return None
-    if "fault" in report:
-        print(report)
     return None if "fault" in report else report
 
 
@@ -233,7 +258,8 @@ class Sandbox:
                     peer.close()
         reports = [_finish(ours) for ours in started]
         for number, (_, view) in enumerate(jobs):
-            if not self._zygote(view, number).nested:
+            zygote = self._zygote(view, number)
+            if not zygote.nested and not zygote.session:
                 self._discard(view, number)
         return None if None in reports else reports
 

@@ -119,11 +119,9 @@ NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, (16, 24, 32)  # offsets in struct seccom
 Instruction = tuple[int, int | str, int | str, int]  # code, jump if true, jump if false (a count or a label), value
 
 
-def program(machine: str) -> bytes | None:
-    """The filter for `machine` as an array of struct sock_filter; None where the numbers are not known."""
-    if machine not in MACHINES:
-        return None
-    column, architecture = MACHINES[machine]
+def program(machine: str) -> bytes:
+    """The filter for `machine` as an array of struct sock_filter; ValueError where the numbers are not known."""
+    column, architecture = _known(machine)
     jumps = {CLONE: "clone", CLONE3: "missing", IOCTL: "ioctl", PERSONALITY: "personality"}
     jumps |= dict.fromkeys(SOCKETS.values(), "socket") | dict.fromkeys(SYNC.values(), "nothing")
     jumps |= dict.fromkeys(BY_FIRST.values(), "first") | dict.fromkeys(BY_SECOND.values(), "second")
@@ -141,11 +139,15 @@ def program(machine: str) -> bytes | None:
     return _assemble(head, _tail())
 
 
-def without_memory_files(machine: str) -> bytes | None:
-    """A second filter, for untrusted processes alone: no memfd_create, as nothing bounds what is written there."""
+def _known(machine: str) -> tuple[int, int]:
     if machine not in MACHINES:
-        return None
-    number = MEMFD_CREATE[MACHINES[machine][0]]
+        raise ValueError(f"no system-call filter for machine '{machine}'; there are those for {', '.join(MACHINES)}")
+    return MACHINES[machine]
+
+
+def without_memory_files(machine: str) -> bytes:
+    """A second filter, for untrusted processes alone: no memfd_create, as nothing bounds what is written there."""
+    number = MEMFD_CREATE[_known(machine)[0]]
     return _assemble([(LOAD, 0, 0, NUMBER), (JUMP_EQUAL, "missing", "allow", number)], _tail())
 
 
@@ -181,10 +183,8 @@ def _assemble(head: list[Instruction], tail: dict[str, list[Instruction]]) -> by
     return encoded
 
 
-def install(libc: ctypes.CDLL, filters: bytes | None) -> None:
+def install(libc: ctypes.CDLL, filters: bytes) -> None:
     """Put the filter on the calling process and all its children. no_new_privs must be set. OSError if refused."""
-    if filters is None:
-        return
     buffer = ctypes.create_string_buffer(filters, len(filters))
     header = struct.pack("@HP", len(filters) // 8, ctypes.addressof(buffer))
     if libc.prctl(22, 2, header, 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER

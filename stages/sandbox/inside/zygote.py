@@ -9,7 +9,8 @@ there for the next. In mode "single", where such namespaces are refused, the zyg
 host starts another one. The end of CONTROL is the end of the zygote, and of every job.
 
 The job's socket carries messages, each a length (4 bytes, big-endian) and JSON: a description one way, and one report
-the other way. No report means a fault of the sandbox.
+the other way. No report means a fault of the sandbox. A `session` is a job that carries out others, which come over
+its socket, each with a descriptor for its peer.
 """
 
 import bisect  # noqa: F401 - this and its like are here for the jobs, whose imports of them then cost nothing
@@ -45,7 +46,8 @@ import python_judge
 import python_program
 import steps
 from confine import clone_into_namespaces, drop_privileges, forget_connections, fresh_mounts
-from supervise import HostGone, Supervisor, receive, write_all
+from python_program import empty_folders
+from supervise import HostGone, Supervisor, read_exactly, receive, write_all
 
 KINDS = {
     "steps": steps.run,
@@ -129,8 +131,10 @@ def _job(descriptors: list[int], spare_user: bool, nested: bool) -> None:
             fresh_mounts(job["tmp_mb"])
         os.chdir("/tmp")
         drop_privileges(spare_user)
-        report = KINDS[job["kind"]](Supervisor(descriptor, peer), job)
-        send(descriptor, report)
+        if job["kind"] == "session":
+            _session(descriptor)
+        else:
+            send(descriptor, KINDS[job["kind"]](Supervisor(descriptor, peer), job))
         code = 0
     except HostGone:
         code = 0
@@ -139,6 +143,22 @@ def _job(descriptors: list[int], spare_user: bool, nested: bool) -> None:
             send(descriptor, {"fault": f"{type(error).__name__}: {error}"[:300]})
     finally:
         os._exit(code)
+
+
+def _session(descriptor: int) -> None:
+    """Carry out one job after another, each with a socket of its own to the other job's process.
+
+    Nothing of a job's is there for the next: its processes have ended, and the folders are emptied.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        while True:
+            size, descriptors, _, _ = socket.recv_fds(connection, 4, 1)
+            if not size:
+                return
+            job = json.loads(read_exactly(descriptor, int.from_bytes(size, "big")))
+            report = KINDS[job["kind"]](Supervisor(descriptor, descriptors[0]), job)
+            empty_folders()
+            send(descriptor, report)
 
 
 def send(descriptor: int, value: dict) -> None:
