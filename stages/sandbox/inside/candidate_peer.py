@@ -6,6 +6,7 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import builtins
+import contextlib
 import copy
 import importlib
 import io
@@ -15,11 +16,27 @@ import sys
 import types
 from typing import Any
 
+import describe
 import files
 import vocabulary
 from peer import Peer
+from remote import flat
 
 OUTPUT_LIMIT = 1 << 20  # characters of output held between two messages
+
+
+def run_coroutine(coroutine: Any) -> Any:
+    """Run it to its end in a loop of its own, also where a loop is running that waits for it."""
+    import asyncio
+
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
+        asyncio._set_running_loop(outer)
 
 
 def named(pairs: tuple) -> dict:
@@ -35,7 +52,6 @@ class CandidatePeer(Peer):
         self._module = module
         self._output: io.StringIO | None = None
         self._folder: files.SharedFolder | None = None
-        self._loop: Any = None
 
     def serve_begin(self, wishes: tuple) -> bool:
         """First of all: what the tests will look at besides values."""
@@ -47,7 +63,19 @@ class CandidatePeer(Peer):
             sys.stdin = _Input(self)
         if "files" in wishes:
             self._folder = files.SharedFolder()
+        for name in wishes:
+            if "." in name:
+                module, _, attribute = name.rpartition(".")
+                setattr(importlib.import_module(module), attribute, self._of_the_tests(name))
         return True
+
+    def _of_the_tests(self, name: str) -> Any:
+        """What stands for a function of the library that the tests may have put another one in the place of."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self.request("library", name, args, flat(kwargs))
+
+        return call
 
     def extras(self) -> Any:
         """What was printed and which files were written since the last message."""
@@ -103,28 +131,34 @@ class CandidatePeer(Peer):
         """Call a class or function."""
         return target(*args, **named(kwargs))
 
-    def serve_method(self, target: Any, name: str, args: tuple, kwargs: tuple) -> Any:
-        """Call a method."""
-        return getattr(target, name)(*args, **named(kwargs))
+    def serve_method(self, target: Any, name: str, args: tuple, kwargs: tuple, home: type | None) -> Any:
+        """Call a method: that of class `home`, if given, unless the instance has one of its own."""
+        if home is None or (name in getattr(target, "__dict__", ()) and home is type(target)):
+            return getattr(target, name)(*args, **named(kwargs))
+        return _bound(home, name, target)(*args, **named(kwargs))
 
     def serve_method_attribute(self, target: Any, name: str, attribute: str) -> Any:
         """An attribute of a method."""
         return getattr(getattr(target, name), attribute)
 
-    def serve_special(self, target: Any, name: str, args: tuple, kwargs: tuple) -> Any:
+    def serve_special(self, target: Any, name: str, args: tuple, kwargs: tuple, home: type | None) -> Any:
         """Call a special method, as the language does: looked up in the class."""
-        return getattr(type(target), name)(target, *args, **named(kwargs))
+        return _bound(home or type(target), name, target)(*args, **named(kwargs))
 
     def serve_get(self, target: Any, name: str) -> Any:
-        """An attribute; a signature as (name, kind, whether there is a default, the default) of each parameter."""
+        """An attribute; a signature in parts."""
         if name == "__signature__" and callable(target):
-            import inspect
-
-            parameters = inspect.signature(target).parameters.values()
-            return tuple(
-                (p.name, int(p.kind), p.default is not p.empty, _plain(p.default, p.empty)) for p in parameters
-            )
+            return describe.signature(target, defaults=True)
         return getattr(target, name)
+
+    def serve_derive(self, name: str, bases: tuple, members: tuple) -> type:
+        """A class that the tests derive from one of the module's; its functions stay with the tests."""
+        made = {key: _member(kind, value) for key, kind, value in members}
+        return types.new_class(name, bases, exec_body=lambda namespace: namespace.update(made))
+
+    def serve_member(self, target: type, name: str) -> tuple:
+        """(whether the class itself has that attribute, the attribute)."""
+        return name in target.__dict__, target.__dict__.get(name)
 
     def serve_set(self, target: Any, name: str, value: Any) -> None:
         """Set an attribute."""
@@ -165,23 +199,20 @@ class CandidatePeer(Peer):
         return tuple(values), None
 
     def serve_state(self, target: Any) -> tuple:
-        """(name, value) of each attribute that the instance holds."""
+        """(name, value) of each attribute that the instance holds, whatever its class makes of them."""
         found = {}
-        for base in type(target).__mro__:
-            slots = base.__dict__.get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                if name not in ("__dict__", "__weakref__") and hasattr(target, name):
-                    found[name] = getattr(target, name)
-        found.update(getattr(target, "__dict__", {}))
+        for base in reversed(type(target).__mro__):
+            for name, member in base.__dict__.items():
+                if type(member) is types.MemberDescriptorType and base is not type:
+                    with contextlib.suppress(AttributeError):
+                        found[name] = member.__get__(target)
+                elif name == "__dict__" and type(member) is types.GetSetDescriptorType:
+                    found.update(member.__get__(target))
         return tuple(sorted(found.items(), key=lambda pair: pair[0]))
 
     def serve_run(self, target: Any) -> Any:
         """Run a coroutine to its end."""
-        import asyncio
-
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        return self._loop.run_until_complete(target)
+        return run_coroutine(target)
 
     def serve_step(self, target: Any, value: Any) -> Any:
         """The next value of an asynchronous generator."""
@@ -192,8 +223,29 @@ class CandidatePeer(Peer):
         random.seed(*args)
 
 
-def _plain(value: Any, empty: Any) -> Any:
-    return None if value is empty else value
+def _bound(home: type, name: str, target: Any) -> Any:
+    """Attribute `name` as class `home` has it, bound to `target`."""
+    for base in home.__mro__:
+        if name in base.__dict__:
+            found = base.__dict__[name]
+            return found.__get__(target, type(target)) if hasattr(found, "__get__") else found
+    return getattr(target, name)
+
+
+def _member(kind: str, value: Any) -> Any:
+    """A member of a class that the tests have defined, of stand-ins for their functions."""
+    if kind == "property":
+        return property(*(each and _function(each) for each in value))
+    if kind == "value":
+        return value
+    return {"function": lambda f: f, "static": staticmethod, "class": classmethod}[kind](_function(value))
+
+
+def _function(call: Any) -> Any:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **kwargs)
+
+    return function
 
 
 class _Input:

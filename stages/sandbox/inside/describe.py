@@ -3,7 +3,9 @@
 Runs inside the sandbox and imports the standard library alone.
 """
 
+import dataclasses
 import types
+from typing import Any
 
 import mirrors
 import remote
@@ -45,7 +47,21 @@ def class_name(kind: type) -> str:
 
 def description(kind: type) -> dict:
     """What remote.make_class asks for."""
-    return {"specials": specials(kind), "methods": methods(kind)}
+    doc = type.__getattribute__(kind, "__dict__").get("__doc__")
+    return {
+        "specials": specials(kind),
+        "methods": methods(kind),
+        "doc": doc[:TEXT_LENGTH] if type(doc) is str else None,
+        "fields": fields(kind),
+    }
+
+
+def fields(kind: type) -> list | None:
+    """[name, whether __init__ takes it] of each field of a dataclass."""
+    found = type.__getattribute__(kind, "__dict__").get("__dataclass_fields__")
+    if type(found) is not dict:
+        return None
+    return [[name, field.init] for name, field in found.items() if field._field_type is dataclasses._FIELD]
 
 
 def own_names(kind: type) -> dict:
@@ -65,7 +81,40 @@ def specials(kind: type) -> list[str]:
 
 
 def methods(kind: type) -> list[str]:
-    """Its public methods."""
+    """Its public methods, and its `__init__`, which classes derived from it call."""
     functions = (types.FunctionType, classmethod, types.MethodDescriptorType, types.BuiltinFunctionType)
     own = own_names(kind)
-    return sorted(n for n, v in own.items() if type(v) in functions and not n.startswith("_"))[:NAME_LIMIT]
+    public = sorted(n for n, v in own.items() if type(v) in functions and not n.startswith("_"))[:NAME_LIMIT]
+    return [*public, "__init__"] if type(own.get("__init__")) is types.FunctionType else public
+
+
+def checked(told: dict) -> dict:
+    """What came as a description, cut to what make_class expects; ValueError, TypeError or KeyError where it cannot."""
+    names = {key: [n for n in told[key][:NAME_LIMIT] if type(n) is str] for key in ("specials", "methods")}
+    doc, listed = told["doc"], told["fields"]
+    pairs = [(str(name), init is True) for name, init in listed[:NAME_LIMIT]] if type(listed) is list else None
+    return {**names, "doc": doc if type(doc) is str else None, "fields": pairs}
+
+
+def signature(function: Any, defaults: bool) -> tuple:
+    """(name, kind, whether there is a default, the default where `defaults` may be told) of each parameter."""
+    import inspect
+
+    empty = inspect.Parameter.empty
+    found = inspect.signature(function).parameters.values()
+    return tuple(
+        (p.name, int(p.kind), p.default is not empty, None if p.default is empty else p.default) for p in found
+    )
+
+
+def to_signature(told: Any) -> Any:
+    """The inspect.Signature of which `signature` has told."""
+    import inspect
+
+    empty, kinds = inspect.Parameter.empty, list(inspect._ParameterKind)
+    return inspect.Signature(
+        [
+            inspect.Parameter(name, kinds[kind], default=default if given else empty)
+            for name, kind, given, default in told
+        ]
+    )

@@ -7,6 +7,7 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import builtins
+import functools
 import numbers
 import os
 import random
@@ -16,10 +17,11 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import describe
 import files
 import remote
 import vocabulary
-from candidate_peer import named
+from candidate_peer import named, run_coroutine
 from line import ProtocolError
 from peer import Peer
 from remote import ARITHMETIC, CONTAINS, ORDER, Handle, RemoteClass
@@ -34,8 +36,16 @@ CLOSED = (
     types.CoroutineType,
     types.AsyncGeneratorType,
     types.ModuleType,
+    functools.partial,
+    functools.partialmethod,
 )
 READABLE = ("__name__", "__qualname__", "__doc__")
+# Asked of objects of every class.
+_OF_CONTAINERS = ("len", "iter", "next", "reversed", "getitem", "setitem", "delitem", "length_hint")
+_OF_OTHERS = ("call", "str", "repr", "format", "enter", "aenter", "aiter", "anext")
+ASKED_OF_ALL = frozenset(f"__{name}__" for name in (*_OF_CONTAINERS, *_OF_OTHERS))
+STEPS = ("__next__", "__anext__", "send", "throw", "asend", "athrow", "__getitem__")
+CLASS_NAMES = ("__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__annotations__")
 INPUT_METHODS = ("read", "readline")
 
 
@@ -52,6 +62,7 @@ class JudgePeer(Peer):
     def __init__(self, connection: socket.socket, wishes: tuple[str, ...]) -> None:
         super().__init__(connection, 0)
         self.gone = False
+        self.failed: dict[int, BaseException] = {}  # assertions that failed in calls of the candidate's
         self._folder: files.SharedFolder | None = None
         self._wishes = wishes
         self.request("begin", wishes)
@@ -70,6 +81,10 @@ class JudgePeer(Peer):
             return super().request(operation, *values)
         except ProtocolError:
             self.gone = True
+        except (StopIteration, StopAsyncIteration) as error:
+            if _may_stop(operation, values):
+                raise
+            raise RuntimeError(f"the solution raised {type(error).__name__}") from None
         except BaseException:
             if self.unanswered == before:
                 raise
@@ -96,30 +111,50 @@ class JudgePeer(Peer):
 
     # Values of the candidate in the hands of the tests
 
-    def get(self, target: Any, name: str) -> Any:
-        """An attribute of a stand-in; what inspect.signature asks for is made here of the parameters' names."""
-        found = super().get(target, name)
-        if name == "__signature__":
-            import inspect
+    def guard(self, special: str, forward: Callable, instead: Callable | None, plain: type | None) -> Callable:
+        """What is asked of the candidate's objects, and what is not; see `_guarded`."""
+        if special in ("__exit__", "__aexit__"):
+            return _leaving(forward) if special == "__exit__" else _leaving_later(forward)
+        if plain is not None and issubclass(plain, BaseException):
+            return forward
+        return _guarded(special, forward, instead)
 
-            empty, kinds = inspect.Parameter.empty, list(inspect._ParameterKind)
-            parameters = [
-                inspect.Parameter(named, kinds[kind], default=default if given else empty)
-                for named, kind, given, default in found
-            ]
-            return inspect.Signature(parameters)
-        return found
+    def overrides(self, kind: type) -> bool:
+        """Only a class that the tests name may do otherwise than the builtin class that it derives from."""
+        return getattr(kind, NAMED, False) or issubclass(kind, BaseException)
 
-    def guard(self, special: str, forward: Callable, plain: Callable | None) -> Callable:
-        """Arithmetic, order and membership between the candidate's objects and the judge's values.
+    def truth(self, handle: Handle) -> bool:
+        """An object is true, unless it is empty and of a class that the tests name."""
+        named_and_sized = getattr(type(handle), NAMED, False) and remote.has_special(type(handle), "__len__")
+        return len(handle) != 0 if named_and_sized else True
 
-        What is not to be asked falls to the builtin base, where there is one.
-        """
-        if special in ARITHMETIC:
-            return _arithmetic(forward, plain or _unsupported)
-        if special in ORDER:
-            return _order(forward, plain or _unsupported)
-        return _contains(forward, plain or _is_element) if special == CONTAINS else forward
+    def hashed(self, handle: Handle) -> int:
+        """Equal objects have equal hashes; TypeError for those that have equality and no hash."""
+        if not type(handle)._forge_equality:
+            return super().hashed(handle)
+        if not type(handle)._forge_hash:
+            raise TypeError(f"unhashable type: '{type(handle).__name__}'")
+        return hash(self.request("state", handle))
+
+    def derive(self, name: str, bases: tuple, namespace: dict, options: dict) -> type:
+        """A class of the tests that derives from one of the candidate's: made there, of functions that stay here."""
+        if options or any(remote.number_of(base) is None for base in bases):
+            raise TypeError(f"class {name} cannot derive from a class of the solution in this way")
+        members = tuple(_member(key, value) for key, value in namespace.items() if key not in CLASS_NAMES)
+        made = self.request("derive", name, bases, members)
+        type.__setattr__(made, NAMED, True)
+        return made
+
+    def to_tell(self, error: BaseException) -> BaseException:
+        """An assertion that fails in a callback counts, whatever the candidate makes of it."""
+        if isinstance(error, AssertionError) or type(error).__name__ == "Failed":
+            self.failed[id(error)] = error
+        return error
+
+    def to_raise(self, value: Any) -> BaseException:
+        """One that comes back counts where it is raised."""
+        self.failed.pop(id(value), None)
+        return super().to_raise(value)
 
     def equal(self, handle: Handle, other: object) -> Any:
         """Never a matter of the candidate's `__eq__`: two objects of one class that has equality of its own are equal
@@ -141,8 +176,10 @@ class JudgePeer(Peer):
 
     def _attribute(self, target: Any, name: Any) -> Any:
         self._expect_given(target)
-        if type(name) is not str or isinstance(target, CLOSED):
+        if type(name) is not str or isinstance(target, CLOSED) or (_is_mock(target) and hasattr(type(target), name)):
             raise AttributeError("not for a candidate")
+        if name in ("__signature__", "__code__") and isinstance(target, types.FunctionType):
+            return describe.signature(target, defaults=False) if name == "__signature__" else _Code(target)
         if name.startswith("_") and name not in READABLE:
             raise AttributeError(f"'{type(target).__name__}' object has no attribute '{name}'")
         return getattr(target, name)
@@ -156,15 +193,18 @@ class JudgePeer(Peer):
         """A public attribute."""
         return self._attribute(target, name)
 
-    def serve_method(self, target: Any, name: str, args: tuple, kwargs: tuple) -> Any:
-        """Call a public method."""
+    def serve_method(self, target: Any, name: str, args: tuple, kwargs: tuple, _home: Any) -> Any:
+        """Call a public method; those of generators are known."""
+        if isinstance(target, types.GeneratorType) and name in ("send", "throw", "close"):
+            self._expect_given(target)
+            return getattr(target, name)(*args)
         return self._attribute(target, name)(*args, **named(kwargs))
 
     def serve_method_attribute(self, target: Any, name: str, attribute: str) -> Any:
         """An attribute of a method."""
         raise AttributeError(attribute)
 
-    def serve_special(self, target: Any, name: str, args: tuple, kwargs: tuple) -> Any:
+    def serve_special(self, target: Any, name: str, args: tuple, kwargs: tuple, _home: Any) -> Any:
         """A special method of the kind that operators and builtin functions call."""
         self._expect_given(target)
         if name not in remote.SPECIALS or isinstance(target, type):
@@ -183,8 +223,8 @@ class JudgePeer(Peer):
 
     def _attribute_is_data(self, target: Any, name: Any) -> None:
         self._expect_given(target)
-        fixed = isinstance(target, (type, types.FunctionType, types.MethodType, *CLOSED))
-        if type(name) is not str or name.startswith("_") or fixed or callable(getattr(type(target), name, None)):
+        fixed = _is_mock(target) or isinstance(target, (type, types.FunctionType, types.MethodType, *CLOSED))
+        if type(name) is not str or name.startswith("_") or fixed or callable(getattr(target, name, None)):
             raise AttributeError(f"attribute {str(name)[:100]!r} is not a candidate's to change")
 
     def serve_next(self, target: Any, _count: int) -> tuple:
@@ -194,6 +234,23 @@ class JudgePeer(Peer):
             return (next(target),), None
         except StopIteration as end:
             return (), end
+
+    def serve_run(self, target: Any) -> Any:
+        """Run a coroutine of the tests to its end."""
+        self._expect_given(target)
+        return run_coroutine(target)
+
+    def serve_step(self, target: Any, value: Any) -> Any:
+        """The next value of an asynchronous generator of the tests."""
+        self._expect_given(target)
+        return run_coroutine(target.asend(value))
+
+    def serve_library(self, name: str, args: tuple, kwargs: tuple) -> Any:
+        """Call a function of the library in whose place the tests may have put another."""
+        if name not in self._wishes or "." not in name:
+            raise ProtocolError("no function of the tests")
+        module, _, attribute = name.rpartition(".")
+        return getattr(sys.modules[module], attribute)(*args, **named(kwargs))
 
     def serve_copy(self, target: Any, _deep: bool) -> Any:
         """Objects of the tests are not copied."""
@@ -217,47 +274,101 @@ class JudgePeer(Peer):
         return getattr(sys.stdin, name)(*size)
 
 
+def _is_mock(value: Any) -> bool:
+    """Whether it is of unittest.mock: what such an object has been told and has seen is the tests'."""
+    return any(base.__module__ == "unittest.mock" for base in type(value).__mro__)
+
+
 def _is_theirs(value: Any) -> bool:
     return isinstance(type(value), RemoteClass)
 
 
-def _unsupported(_self: Any, *_: Any) -> Any:
-    return NotImplemented
+def _may_stop(operation: str, values: tuple) -> bool:
+    """Whether an answer may end an iteration of the judge's; elsewhere that would end a loop over the tests."""
+    if operation in ("next", "step"):
+        return True
+    return operation in ("method", "special") and values[1] in STEPS
 
 
-def _is_element(self: Any, item: Any) -> bool:
-    return any(element is item or element == item for element in self)
+def _guarded(special: str, forward: Callable, instead: Callable | None) -> Callable:
+    """A special method of a class of the candidate's, `instead` being that of the builtin class it derives from.
 
+    Of a class that the tests do not name only what any container, function or text does is asked, and nothing that
+    its builtin base has an answer to: such an object came where a plain value was expected.
+    """
 
-def _arithmetic(forward: Callable, plain: Callable) -> Callable:
-    def arithmetic(self: Any, other: Any, *rest: Any) -> Any:
-        if _is_theirs(other) and plain is _unsupported:
-            return forward(self, other, *rest)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not getattr(type(self), NAMED, False):
-            return plain(self, other, *rest)
-        result = forward(self, other, *rest)
-        if isinstance(result, numbers.Number) and remote.number_of(result) is None:
-            raise TypeError("an object of the solution and a number of the tests cannot make a number")
-        return result
+            if instead is not None and special != "__repr__":
+                return instead(self, *args, **kwargs)
+            if special not in ASKED_OF_ALL:
+                return _refused(special, self, args)
+        elif special in ARITHMETIC or special in ORDER:
+            return _between(special, forward, instead, self, args)
+        result = forward(self, *args, **kwargs)
+        return result is True if special == CONTAINS else result
 
-    return arithmetic
-
-
-def _order(forward: Callable, plain: Callable) -> Callable:
-    def order(self: Any, other: Any) -> Any:
-        if plain is not _unsupported or not _is_theirs(other):
-            return plain(self, other)
-        result = forward(self, other)
-        return result if result is NotImplemented else result is True
-
-    return order
+    return method
 
 
-def _contains(forward: Callable, plain: Callable) -> Callable:
-    def contains(self: Any, item: Any) -> bool:
-        return forward(self, item) is True if getattr(type(self), NAMED, False) else plain(self, item)
+def _refused(special: str, self: Any, args: tuple) -> Any:
+    if special == CONTAINS:
+        return any(element is args[0] or element == args[0] for element in self)
+    if special in ARITHMETIC or special in ORDER:
+        return NotImplemented
+    raise TypeError(f"an object of the solution has no {special} that is asked")
 
-    return contains
+
+def _between(special: str, forward: Callable, instead: Callable | None, self: Any, args: tuple) -> Any:
+    """Arithmetic and order of an object with another one, or with a value of the tests."""
+    theirs = bool(args) and _is_theirs(args[0])
+    if special in ORDER:
+        result = forward(self, *args) if theirs else instead(self, *args) if instead else NotImplemented
+        return result if result is NotImplemented or not theirs else result is True
+    result = forward(self, *args)
+    if args and not theirs and isinstance(result, numbers.Number) and remote.number_of(result) is None:
+        raise TypeError("an object of the solution and a number of the tests cannot make a number")
+    return result
+
+
+def _leaving(forward: Callable) -> Callable:
+    """`__exit__`: a context manager of the candidate's swallows no assertion of the tests."""
+
+    def leave(self: Any, kind: Any, error: Any, trace: Any) -> bool:
+        return forward(self, kind, error, trace) is True and _may_be_swallowed(error)
+
+    return leave
+
+
+def _leaving_later(forward: Callable) -> Callable:
+    async def leave(self: Any, kind: Any, error: Any, trace: Any) -> bool:
+        return await forward(self, kind, error, trace) is True and _may_be_swallowed(error)
+
+    return leave
+
+
+def _may_be_swallowed(error: Any) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, AssertionError)
+
+
+def _member(key: str, value: Any) -> tuple[str, str, Any]:
+    if isinstance(value, types.FunctionType):
+        return key, "function", value
+    if isinstance(value, staticmethod | classmethod):
+        return key, "static" if isinstance(value, staticmethod) else "class", value.__func__
+    if isinstance(value, property):
+        return key, "property", (value.fget, value.fset, value.fdel)
+    return key, "value", value
+
+
+class _Code:
+    """What of a function's code object a candidate may know."""
+
+    def __init__(self, function: types.FunctionType) -> None:
+        code = function.__code__
+        self.co_argcount, self.co_kwonlyargcount = code.co_argcount, code.co_kwonlyargcount
+        self.co_varnames = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        self.co_name, self.co_flags = code.co_name, code.co_flags
 
 
 class Names(dict):
@@ -278,7 +389,7 @@ class Names(dict):
         if name != self.entry_point:
             if hasattr(builtins, name) or (name.startswith("__") and name.endswith("__")):
                 raise KeyError(name)
-            if name in STANDARD:
+            if name in STANDARD and (self.entry_point or name not in ALSO_CLASSES):
                 return STANDARD[name]()
         kind, value = self.look_up(name)
         if kind == "missing":
@@ -308,7 +419,7 @@ def _from(module: str, name: str) -> Callable[[], Any]:
     return lambda: getattr(__import__(module), name)
 
 
-# What judges compare with. Tests that use these without a word of where they come from do not get the candidate's.
+# What tests compare with. Those that use these without a word of where they come from do not get the candidate's.
 STANDARD: dict[str, Callable[[], Any]] = {
     name: (lambda name=name: __import__(name))
     for name in (
@@ -318,6 +429,12 @@ STANDARD: dict[str, Callable[[], Any]] = {
 }
 STANDARD.update({name: _from("math", name) for name in ("isclose", "fabs", "isnan", "isinf")})
 STANDARD.update({"deepcopy": _from("copy", "deepcopy"), "approx": _from("pytest", "approx")})
+ALSO_CLASSES = ("Counter", "OrderedDict", "defaultdict", "deque")  # where there is no entry point, a task may want them
+STANDARD.update({name: _from("collections", name) for name in ALSO_CLASSES})
+STANDARD.update({"Decimal": _from("decimal", "Decimal"), "Fraction": _from("fractions", "Fraction")})
+
+
+MISSING = object()
 
 
 class Solution(types.ModuleType):
@@ -326,10 +443,12 @@ class Solution(types.ModuleType):
     def __init__(self, names: Names) -> None:
         super().__init__("solution")
         types.ModuleType.__setattr__(self, "_forge_names", names)
+        types.ModuleType.__setattr__(self, "_forge_originals", {})
 
     def __getattr__(self, name: str) -> Any:
         if name == "__all__":
-            return [name for name in self._forge_names.peer.request("names") if type(name) is str]
+            told = [name for name in self._forge_names.peer.request("names") if type(name) is str]
+            return [name for name in told if name not in STANDARD and not hasattr(builtins, name)]
         if name.startswith("__"):
             raise AttributeError(name)
         kind, value = Names(self._forge_names.peer, None, {}).look_up(name)
@@ -340,10 +459,20 @@ class Solution(types.ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__"):
             types.ModuleType.__setattr__(self, name, value)
-        else:
-            self._forge_names.peer.request("rename", name, value)
-            self._forge_names.pop(name, None)
+            return
+        if name not in self._forge_originals:
+            self._forge_originals[name] = getattr(self, name, MISSING)
+        self._rename(name, value)
 
     def __delattr__(self, name: str) -> None:
-        self._forge_names.peer.request("unname", name)
+        """What was set is taken back: patches look for what was there in `__dict__`, and delete what was not."""
+        original = self._forge_originals.pop(name, MISSING)
+        if original is MISSING:
+            self._forge_names.peer.request("unname", name)
+            self._forge_names.pop(name, None)
+        else:
+            self._rename(name, original)
+
+    def _rename(self, name: str, value: Any) -> None:
+        self._forge_names.peer.request("rename", name, value)
         self._forge_names.pop(name, None)

@@ -28,18 +28,25 @@ def base_of(kind: type) -> type | None:
     return next((base for base in BASES if issubclass(kind, base)), None)
 
 
+def _methods_of(base: type) -> type:
+    """An OrderedDict keeps an order of its own, which the methods of dict do not know of."""
+    return OrderedDict if base is OrderedDict else dict
+
+
 def contents(value: Any, base: type) -> list:
     """What it holds, flat: elements, or keys and values by turns; never through methods of a subclass."""
     if base in DICTS:
-        return list(chain.from_iterable(dict.items(value)))
+        return list(chain.from_iterable(_methods_of(base).items(value)))
     return list(base.__iter__(value))
 
 
 def fill(value: Any, base: type, items: list) -> None:
     """Replace what it holds. ValueError or TypeError for items that such a container cannot hold."""
     if base in DICTS:
-        dict.clear(value)
-        dict.update(value, zip(items[::2], items[1::2], strict=True))
+        of = _methods_of(base)
+        of.clear(value)
+        for key, item in zip(items[::2], items[1::2], strict=True):
+            of.__setitem__(value, key, item)
     elif base is list:
         list.__setitem__(value, slice(None), items)
     elif base is bytearray:

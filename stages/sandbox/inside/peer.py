@@ -44,6 +44,7 @@ class Peer:
         self._export_numbers: dict[int, int] = {}
         self._next_export = 0
         self._known: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._lasting: dict[int, Any] = {}
         self._classes: dict[int, type] = {}
         self._disguised: weakref.WeakKeyDictionary[Any, Reference] = weakref.WeakKeyDictionary()
         self._lost: set[int] = set()
@@ -157,28 +158,49 @@ class Peer:
     # Stand-ins here for the other side's objects
 
     def get(self, target: Any, name: str) -> Any:
-        """An attribute of a stand-in: of a method, a stand-in as well, without asking."""
-        if name in getattr(type(target), "_forge_methods", ()):
-            return remote.Method(target, name)
+        """An attribute of a stand-in. What inspect.signature asks for is made here of the parameters' names."""
         if name.startswith("_forge"):
             raise AttributeError(name)
-        return self.request("get", target, name)
+        found = self.request("get", target, name)
+        return describe.to_signature(found) if name == "__signature__" else found
 
     def equal(self, handle: Handle, other: object) -> Any:
         """Whether a stand-in whose class has no equality of its own equals another object."""
         return NotImplemented
 
-    def guard(self, special: str, forward: Callable, plain: Callable | None) -> Callable:
-        """The method that a stand-in's class gets for one of its special methods; `plain` is its builtin base's."""
+    def hashed(self, handle: Handle) -> int:
+        """The hash of a stand-in whose class has none of its own."""
+        return hash((remote.NUMBER, remote.number_of(handle)))
+
+    def truth(self, handle: Handle) -> bool:
+        """Whether a stand-in whose class says nothing of it is true."""
+        return len(handle) != 0 if remote.has_special(type(handle), "__len__") else True
+
+    def overrides(self, kind: type) -> bool:
+        """Whether a class of the other side may do otherwise than the builtin class that it derives from."""
+        return True
+
+    def guard(self, special: str, forward: Callable, instead: Callable | None, plain: type | None) -> Callable:
+        """The method that a stand-in's class gets for one of its special methods; `instead` is that of its builtin base
+        `plain`."""
         return forward
+
+    def derive(self, name: str, bases: tuple, namespace: dict, options: dict) -> type:
+        """The class that a class statement makes of stand-ins' classes."""
+        raise TypeError(f"class {name} cannot derive from a class of another process")
 
     def lost(self, number: int) -> None:
         """A stand-in has ended. May be called at any moment, by the garbage collector."""
         self._lost.add(number)
 
-    def close(self, number: int) -> None:
-        """A generator that was driven from here is closed."""
-        self._closed.add(number)
+    def close(self, reference: Reference) -> None:
+        """A generator that was driven from here is closed: at once, or with the next message where it is being
+        collected as garbage, which may happen at any moment."""
+        number = remote.number_of(reference)
+        if self._known.get(number) is None:
+            self._closed.add(number)
+        else:
+            self.request("method", reference, "close", (), (), None)
 
     def bind_container(self, value: Any) -> None:
         """Make a container of a stand-in's class find its other side; it crosses by its mirror's number."""
@@ -253,7 +275,9 @@ class Peer:
         of = packer.class_item(type(error))
         number = self.export(error)
         try:
-            args = [packer.pack(arg) for arg in error.args]
+            # What an exception is made of is needed when it is made, so the list in a group crosses as a tuple.
+            given = tuple(tuple(arg) if type(arg) is list else arg for arg in error.args)
+            args = [packer.pack(arg) for arg in given]
         except Exception:
             args = []
         cause = error.__cause__ if isinstance(error.__cause__, BaseException) else None
@@ -295,9 +319,7 @@ class Peer:
         if known is None:
             if type(name) is not str or type(about) is not dict or type(number) is not int:
                 raise ProtocolError("no description")
-            about = {
-                key: [n for n in about[key] if type(n) is str][: describe.NAME_LIMIT] for key in ("specials", "methods")
-            }
+            about = describe.checked(about)
             values = tuple(base for base in map(unpacker.value, bases) if isinstance(base, type) and base is not object)
             known = self._make_class(number, name[: describe.NAME_LENGTH], values, about)
             self._classes[number] = known
@@ -312,7 +334,7 @@ class Peer:
             return remote.make_class(self, number, name, builtin, about)
 
     def _handle(self, unpacker: Unpacker, number: int, of: Any, content: Any) -> Any:
-        known = self._known.get(number)
+        known = self._known.get(number, self._lasting.get(number))
         if known is not None:
             return known
         if type(number) is not int:
@@ -332,9 +354,11 @@ class Peer:
             if not isinstance(kind, RemoteClass):
                 kind = self._class_of_builtin(kind)
             value = remote.bind(object.__new__(kind), self, number)
-        with contextlib.suppress(TypeError):
+        try:
             self._known[number] = value
             remote.own(value)[remote.COUNTED] = True
+        except TypeError:  # no weak references to numbers, texts and tuples
+            self._lasting[number] = value
         return value
 
     def _class_of_builtin(self, kind: type) -> type:
@@ -371,6 +395,8 @@ class Peer:
             error = kind.__new__(kind)
         if isinstance(kind, RemoteClass):
             remote.bind(error, self, number)
+        elif type(number) is int:
+            error.__dict__[remote.NUMBER] = number
         BaseException.args.__set__(error, values or ((text[: describe.TEXT_LENGTH],) if text else ()))
         cause = unpacker.value(cause)
         if isinstance(cause, BaseException) and cause is not error:

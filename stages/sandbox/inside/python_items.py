@@ -29,6 +29,18 @@ class _Given(pytest.Module):
         return self.given
 
 
+class _Tests(types.ModuleType):
+    """The tests' module: what is set in it is set in the names that its functions see."""
+
+    def __init__(self, names: dict) -> None:
+        super().__init__("test_task")
+        self.__dict__.update(names, _names=names)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self.__dict__["_names"][name] = value
+
+
 class _Collect:
     """The plugin: gives pytest the module, keeps to the wanted names, passes results on."""
 
@@ -75,8 +87,7 @@ def run_items(wanted: list[str], names: dict, results: Any) -> None:
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER / "test_task.py"
     file.touch()
-    module = types.ModuleType("test_task")
-    module.__dict__.update(names)
+    module = _Tests(names)
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
         sys.modules["test_task"] = module
         pytest.main([*ARGUMENTS, str(file)], plugins=[_Collect(wanted, module, results)])

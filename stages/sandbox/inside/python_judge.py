@@ -143,6 +143,10 @@ class _Results:
         """One test's result; none where the candidate has gone meanwhile."""
         if self.peer is not None and self.peer.gone:
             raise Gone
+        if self.peer is not None and self.peer.failed:
+            self.peer.failed.clear()
+            if kind == "pass":
+                kind, message = "wrong", "an assertion failed in a callback"
         self.count += 1
         say(self.channel, result=[kind, label, message])
 

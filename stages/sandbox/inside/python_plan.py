@@ -31,15 +31,34 @@ WISHES = {
 }
 
 
+# Functions of the library that tests may put others in the place of, by their names.
+REPLACED = (
+    *("builtins.print", "builtins.open", "time.sleep", "time.time", "time.monotonic", "time.perf_counter"),
+    *("random.random", "random.randint", "random.choice", "random.uniform", "random.shuffle", "random.sample"),
+    *("os.getenv", "os.path.exists", "os.path.isfile", "os.listdir", "subprocess.run", "urllib.request.urlopen"),
+)
+
+
+def _wishes(text: str) -> list[str]:
+    found = [name for name, words in WISHES.items() if words.search(text)]
+    for name in REPLACED:
+        module, _, attribute = name.rpartition(".")
+        dotted = rf"""["'](?:solution\.)?{re.escape(name)}["']"""
+        split = rf"""\(\s*(?:solution\.)?{re.escape(module)}\s*,\s*["']{attribute}["']"""
+        if re.search(f"{dotted}|{split}", text):
+            found.append(name)
+    return found
+
+
 def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     """`steps`: marshalled list of (kind, label, marshalled code), in base64; `total`: tests of kind TEST and FUNCTION;
-    `pytest`: whether pytest collects more of them; `wishes`: of WISHES. The same for every sample of a task.
+    `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED. The same for all samples of a task.
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
     steps = [*_prelude(prompt, entry_point), *_steps(text, entry_point)]
     return {
-        "wishes": [name for name, words in WISHES.items() if words.search(text)],
+        "wishes": _wishes(text),
         "steps": base64.b64encode(marshal.dumps(steps)).decode(),
         "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
         "pytest": any(kind == PYTEST for kind, _, _ in steps),

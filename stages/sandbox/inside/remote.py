@@ -9,6 +9,8 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import collections.abc
+import dataclasses
+import types
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
@@ -33,8 +35,14 @@ PARTY, NUMBER, AHEAD, COUNTED = "_forge_party", "_forge_number", "_forge_ahead",
 class RemoteClass(type):
     """The class of stand-ins' classes: calls, attributes and attribute changes are the other process's business."""
 
-    def __new__(cls, name: str, *_: Any, **__: Any) -> "RemoteClass":
-        raise TypeError(f"class {name} cannot derive from a class of another process")
+    def __new__(cls, name: str, bases: tuple, namespace: dict, **options: Any) -> Any:
+        """A class statement that derives from a stand-in's class: the other process makes the class."""
+        party = next(base.__dict__[PARTY] for base in bases if PARTY in base.__dict__)
+        cell = namespace.pop("__classcell__", None)
+        made = party.derive(name, bases, namespace, options)
+        if cell is not None:
+            cell.cell_contents = made
+        return made
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         party = cls.__dict__.get(PARTY)
@@ -50,8 +58,23 @@ class RemoteClass(type):
         party = cls.__dict__.get(PARTY)
         if party is None or name.startswith("__"):
             type.__setattr__(cls, name, value)
+            return
+        originals = cls.__dict__["_forge_originals"]
+        if isinstance(value, _MethodOf):  # a patch puts back what it has found
+            RemoteClass.__delattr__(cls, name)
+            return
+        if name not in originals:
+            originals[name] = party.request("member", cls, name)
+        party.request("set", cls, name, value)
+
+    def __delattr__(cls, name: str) -> None:
+        """What was set is taken back: patches look for what was there in `__dict__`, and delete what was not."""
+        party = cls.__dict__[PARTY]
+        was_there, original = cls.__dict__["_forge_originals"].pop(name, (False, None))
+        if was_there:
+            party.request("set", cls, name, original)
         else:
-            party.request("set", cls, name, value)
+            party.request("delete", cls, name)
 
     def __iter__(cls) -> Any:
         return iter(cls.__dict__[PARTY].request("members", cls))
@@ -92,7 +115,10 @@ class Handle:
         return found if found is NotImplemented else not found
 
     def __hash__(self) -> int:
-        return hash((NUMBER, own(self)[NUMBER]))
+        return own(self)[PARTY].hashed(self)
+
+    def __bool__(self) -> bool:
+        return own(self)[PARTY].truth(self)
 
     def __copy__(self) -> Any:
         return own(self)[PARTY].request("copy", self, False)
@@ -129,7 +155,7 @@ def number_of(value: Any) -> int | None:
         return type.__getattribute__(value, "__dict__").get(NUMBER)
     if Handle in type.__getattribute__(kind, "__mro__"):
         return own(value).get(NUMBER)
-    return None
+    return value.__dict__.get(NUMBER) if isinstance(value, BaseException) else None
 
 
 def flat(kwargs: dict) -> tuple:
@@ -138,13 +164,14 @@ def flat(kwargs: dict) -> tuple:
 
 
 class Method:
-    """A method of a stand-in, looked up and called in one message."""
+    """A method of a stand-in, looked up (in class `home`, or where it is None as an attribute) and called at once."""
 
-    def __init__(self, owner: Any, name: str) -> None:
-        self.__self__, self.__name__ = owner, name
+    def __init__(self, owner: Any, name: str, home: type | None) -> None:
+        self.__self__, self.__name__, self._home = owner, name, home
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return own(self.__self__)[PARTY].request("method", self.__self__, self.__name__, args, flat(kwargs))
+        party = own(self.__self__)[PARTY]
+        return party.request("method", self.__self__, self.__name__, args, flat(kwargs), self._home)
 
     def __getattr__(self, name: str) -> Any:
         return own(self.__self__)[PARTY].request("method_attribute", self.__self__, self.__name__, name)
@@ -156,9 +183,25 @@ class Method:
         return hash((id(self.__self__), self.__name__))
 
 
-def _forward(name: str) -> Any:
+class _MethodOf:
+    """The descriptor of a method in the class of stand-ins; `plain` is what the builtin base has under that name."""
+
+    def __init__(self, name: str, home: list, plain: Any) -> None:
+        self._name, self._home, self._plain = name, home, plain
+
+    def __get__(self, value: Any, owner: type) -> Any:
+        kind = self._home[0]
+        party = type.__getattribute__(owner, "__dict__").get(PARTY)
+        if value is None:
+            return party.request("get", owner, self._name)
+        if self._plain is not None and not own(value)[PARTY].overrides(kind):
+            return self._plain.__get__(value, owner)
+        return Method(value, self._name, kind)
+
+
+def _forward(name: str, home: list) -> Any:
     def special(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return own(self)[PARTY].request("special", self, name, args, flat(kwargs))
+        return own(self)[PARTY].request("special", self, name, args, flat(kwargs), home[0])
 
     special.__name__ = name
     return special
@@ -169,42 +212,82 @@ def make_class(
 ) -> type:
     """The class of the stand-ins for instances of class `number`.
 
-    `about`: `specials` (names), `methods` (names). `pose`: the class that the instances say they have.
+    `about`: `specials` (names), `methods` (names), `doc`, `fields` (of a dataclass). `pose`: the class that the
+    instances say they have.
     """
-    plain = next((base for base in bases if base.__module__ != __name__ and not isinstance(base, RemoteClass)), None)
-    namespace: dict[str, Any] = {PARTY: party, NUMBER: number, "_forge_methods": frozenset(about["methods"])}
+    plain = next((base for base in bases if not isinstance(base, RemoteClass)), None)
+    if plain is None:
+        plain = next((base.__dict__["_forge_plain"] for base in bases if base.__dict__.get("_forge_plain")), None)
+    home: list = [None]  # becomes the class itself
+    namespace: dict[str, Any] = {PARTY: party, NUMBER: number, "_forge_plain": plain, "__doc__": about["doc"]}
+    namespace["_forge_originals"] = {}
     namespace["_forge_equality"] = "__eq__" in about["specials"]
+    namespace["_forge_hash"] = "__hash__" in about["specials"]
     for special in about["specials"]:
         if special in SPECIALS and special not in IDENTITY:
-            namespace[special] = party.guard(
-                special, _forward(special), getattr(plain, special, None) if plain else None
-            )
+            instead = getattr(plain, special, None) if plain else None
+            namespace[special] = party.guard(special, _forward(special, home), instead, plain)
     if "__next__" in namespace and "__iter__" in namespace and plain is None:
         namespace["__next__"] = advance
         namespace["__iter__"] = _self
+    if party.asks_identity:
+        namespace.update({s: _forward(s, home) for s in IDENTITY & set(about["specials"])})
     namespace["__dict__"] = property(lambda self: own(self)[PARTY].request("get", self, "__dict__"))
     if pose is not None:
         namespace["__class__"] = property(lambda _self: pose)
-    if party.asks_identity:
-        namespace.update({s: _forward(s) for s in IDENTITY & set(about["specials"])})
-    if plain is not None:  # its own methods come first, but those that the class has in their place
-        bases = (*bases, Handle) if not any(issubclass(base, Handle) for base in bases) else bases
+        namespace["__doc__"] = property(lambda self: own(self)[PARTY].request("get", self, "__doc__"))
+        namespace["__get__"] = _bind_function if pose is types.FunctionType else None
+        if namespace["__get__"] is None:
+            del namespace["__get__"]
+    namespace.update({m: _MethodOf(m, home, getattr(plain, m, None) if plain else None) for m in about["methods"]})
+    if plain is not None:  # equality, hash and truth are those of the content
         namespace.update({s: getattr(plain, s) for s in IDENTITY if hasattr(plain, s) and s not in namespace})
-        namespace.update({m: _method(m) for m in about["methods"]})
-    elif not any(issubclass(base, Handle) for base in bases):
+        if "__bool__" not in namespace:
+            namespace["__bool__"] = _has_content if hasattr(plain, "__len__") else _yes
+    if not any(issubclass(base, Handle) for base in bases):
         bases = (*bases, Handle)
+    if about["fields"]:
+        namespace["__dataclass_fields__"] = _fields(about["fields"])
     namespace.setdefault("__hash__", Handle.__hash__)
     namespace["__module__"] = "solution" if pose is None else pose.__module__
     namespace["__qualname__"] = name
-    return type.__new__(RemoteClass, name, bases, namespace)
+    home[0] = type.__new__(RemoteClass, name, bases, namespace)
+    if pose is not None:
+        made, home[0] = home[0], None
+        return made
+    return home[0]
+
+
+def has_special(kind: type, name: str) -> bool:
+    """Whether instances of a stand-in's class have a special method."""
+    return any(name in type.__getattribute__(base, "__dict__") for base in type.__getattribute__(kind, "__mro__"))
+
+
+def _fields(told: list) -> dict[str, dataclasses.Field]:
+    """What functions of dataclasses look for in a class."""
+    found = {}
+    for name, init in told:
+        field = dataclasses.field(init=init is True)
+        field.name, field._field_type = str(name), dataclasses._FIELD
+        found[str(name)] = field
+    return found
+
+
+def _bind_function(self: Any, value: Any, _owner: Any = None) -> Any:
+    return self if value is None else types.MethodType(self, value)
+
+
+def _yes(_self: Any) -> bool:
+    return True
+
+
+def _has_content(self: Any) -> bool:
+    kind = type(self)
+    return len(self) != 0 if own(self)[PARTY].overrides(kind) else kind._forge_plain.__len__(self) != 0
 
 
 def _self(self: Any) -> Any:
     return self
-
-
-def _method(name: str) -> Any:
-    return property(lambda self: Method(self, name) if PARTY in own(self) else getattr(super(type(self), self), name))
 
 
 def advance(handle: Any) -> Any:
@@ -250,22 +333,21 @@ class Reference(Handle):
 def generator(party: Any, reference: Reference) -> Generator:
     """A real generator of this process that drives one of the other."""
     ahead = _Ahead()
-    mine = own(reference)
     try:
         value = ahead.next(party, reference)
         while True:
             try:
                 given = yield value
             except GeneratorExit:
-                party.close(mine[NUMBER])
+                party.close(reference)
                 raise
             except BaseException as error:
-                value = party.request("method", reference, "throw", (error,), ())
+                value = party.request("method", reference, "throw", (error,), (), None)
             else:
                 if given is None:
                     value = ahead.next(party, reference)
                 else:
-                    value = party.request("method", reference, "send", (given,), ())
+                    value = party.request("method", reference, "send", (given,), (), None)
     except StopIteration as end:
         return end.value
 

@@ -60,6 +60,8 @@ CONSTRUCTED: dict[str, tuple[type, Callable, Callable]] = {
     "pattern": (re.Pattern, lambda v: (v.pattern, v.flags), re.compile),
     "ellipsis": (types.EllipsisType, lambda v: (), lambda: ...),
     "notimplemented": (types.NotImplementedType, lambda v: (), lambda: NotImplemented),
+    "nothing": (types.TracebackType, lambda v: (), lambda: None),  # a traceback leads to frames, and does not cross
+    "memoryview": (memoryview, lambda v: (v.tobytes(),), memoryview),
     "array": (array.array, lambda v: (v.typecode, v.tobytes()), array.array),
 }
 CONSTRUCTOR_OF = {kind: name for name, (kind, _, _) in CONSTRUCTED.items()}

@@ -48,6 +48,13 @@ def all_atoms(values: list) -> bool:
     return all(type(value) is not int or value.bit_length() <= INT_BITS for value in values)
 
 
+def _behind(view: Any, name: str) -> dict:
+    """A dict that has such a view, and holds no more than that shows."""
+    if name == "values":
+        return dict(enumerate(view))
+    return dict.fromkeys(view) if name == "keys" else dict(view)
+
+
 class Packer:
     """Items and nodes of one message. `party` says what crosses as what: see peer.Peer."""
 
@@ -119,7 +126,7 @@ class Packer:
             name = CONSTRUCTOR_OF[kind]
             self._expand(value, list(CONSTRUCTED[name][1](value)), ("c", name), None, stack)
         elif kind in VIEWS:
-            self._expand(value, [dict(value.mapping)], ("k", VIEWS[kind]), None, stack)
+            self._expand(value, [_behind(value, VIEWS[kind])], ("k", VIEWS[kind]), None, stack)
         elif isinstance(value, type) and value in TYPE_NAMES:
             self.node(value, "T", TYPE_NAMES[value])
         elif name := self.party.name_of_function(value):
