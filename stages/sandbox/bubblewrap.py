@@ -30,6 +30,9 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": PACKAGES_AT,
+    # One job, one core; and threads that a library starts when it is loaded would not outlive a zygote's fork.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
 }
 ETC_ENTRIES = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives")
 INSTALL = "install it: apt-get install bubblewrap, or dnf install bubblewrap"

@@ -34,6 +34,7 @@ from stages.verifiers.verdicts import (
 NEEDS_PYTEST = re.compile(
     r"\bpytest|\bunittest\b|^class\s+Test|^@|^async\s|^def\s+(?:test\w*\s*\(\s*[^)\s]|setup_|teardown_)", re.MULTILINE
 )
+WARM = ("numpy", "pandas")  # packages that take long to load and can be loaded once for all samples
 LEVEL_OF = {"wrong": WRONG_ANSWER, "error": RUNTIME_ERROR, "resource": RESOURCE_LIMIT}
 
 
@@ -44,11 +45,12 @@ class Python(Verifier):
         super().__init__(settings)
         self.limits = settings.limits.job()
         packages = package_paths(("pytest", *settings.pytest.packages))
-        self.plain = View(packages=packages, tmp_mb=settings.limits.tmp_mb)
+        warm = tuple(name for name in WARM if name in settings.pytest.packages)
+        self.plain = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=warm)
         # Of each task's tests, what the sandbox has made of their text, for the task's next samples.
         self._plans: dict[str, dict] = {}
         # A copy of the interpreter that holds pytest is slower to make, so only tests that need it get one.
-        loaded = ("pytest", "unittest.mock", "asyncio", "python_items")
+        loaded = (*warm, "pytest", "unittest.mock", "asyncio", "python_items")
         self.with_pytest = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=loaded)
 
     def check_task(self, task: Task) -> None:

@@ -30,16 +30,12 @@ def run(supervisor: Supervisor, job: dict) -> dict:
     - `defines` (an object file's name, a list of symbols): the report's `defines` are those that the file defines, and
       None where it is no object file; looked up after the step
     - `collect` ({name: bytes}): the report's `files` hold the beginning of each file, in base64, where there is one
-
-    Where `files` have been named in `remove`, they are deleted before the step.
     """
     for name, text in job["files"].items():
         _write(os.path.join("/tmp", name), text.encode("utf-8", "surrogateescape"), 0o644)
     reports = []
     sealed: dict[str, bytes] = {}
     for step in job["steps"]:
-        for name in step.get("remove", ()):
-            os.unlink(os.path.join("/tmp", name))
         if step.get("sealed"):
             _seal(step, sealed)
         reports.append(_step(supervisor, step))

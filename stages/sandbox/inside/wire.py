@@ -12,6 +12,7 @@ are copied; everything else stays where it is, and a handle crosses. Nothing tha
 | [i, hex], [y, base64]        | a large int, bytes                                                           |
 | [c, name, items]             | a value made by a constructor of CONSTRUCTED                                 |
 | [k, name, item]              | a view of a dict                                                             |
+| [n, kind, shape, base64, scalar] | an array or scalar of NumPy                                            |
 | [T, name], [F, name]         | a type, a function by name                                                   |
 | [K, number, ...], [K, number] | a class of the sender, described the first time                             |
 | [h, number, class, base]     | an object of the sender; `base` is its builtin content, or null              |
@@ -25,6 +26,7 @@ import base64
 import collections
 from typing import Any
 
+import arrays
 import mirrors
 from line import ProtocolError
 from vocabulary import CONSTRUCTED, CONSTRUCTOR_OF, TYPE_NAMES, TYPES, VIEWS
@@ -127,6 +129,8 @@ class Packer:
             self._expand(value, list(CONSTRUCTED[name][1](value)), ("c", name), None, stack)
         elif kind in VIEWS:
             self._expand(value, [_behind(value, VIEWS[kind])], ("k", VIEWS[kind]), None, stack)
+        elif arrays.is_array(value):
+            self.node(value, "n", *arrays.to_parts(value))
         elif isinstance(value, type) and value in TYPE_NAMES:
             self.node(value, "T", TYPE_NAMES[value])
         elif name := self.party.name_of_function(value):
@@ -270,6 +274,7 @@ class Unpacker:
             "c": lambda: CONSTRUCTED[node[1]][2](*self.items(node[2])),
             "k": lambda: DICT_VIEWS[node[1]](self.items(node[2])[0]),
             "T": lambda: TYPES[node[1]],
+            "n": lambda: arrays.from_parts(*node[1:]),
         }.get(tag)
         return make() if make else self.party.unpack_object(self, tag, node)
 
