@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,21 @@ from stages.common.records import Task
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Verdicts of earlier runs must not stand in for judging, nor ours for later runs; what verifiers build once for a
+    toolchain is shared. The folder that the cache lies in."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "halo-forge"
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "halo-forge").mkdir()
+    for built in usual.iterdir() if usual.is_dir() else ():
+        if built.is_dir():
+            (folder / "halo-forge" / built.name).symlink_to(built)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The verify stage from outside: files in, files out, and how it ends when something is wrong."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -110,6 +111,95 @@ def test_unknown_verifier(stage: Run, files: Path) -> None:
     expect_error(stage, files, "task 't/2'", "unknown verifier 'gc'", "did you mean 'gcc'?")
 
 
+def test_unknown_field_values_of_tasks(stage: Run, files: Path) -> None:
+    records.write(files / "tasks.jsonl", [make_task(1), make_task(2, language="cobol")])
+    expect_error(stage, files, "tasks.jsonl: task 't/2': language 'cobol'", "expects python")
+
+
+def test_duplicate_task(stage: Run, files: Path) -> None:
+    records.write(files / "more.jsonl", [make_task(2)])
+    done = stage("verify", "--tasks", "tasks.jsonl", "more.jsonl", *FLAGS[2:], code=1)
+    assert done.stderr == "error: more.jsonl: duplicate task_id 't/2', already in an earlier file\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"task_id": "t/2", "sample": 1}', "field 'completion' is missing"),
+        (b'{"task_id": "t/2", "sample": 1, "completion": ["x"]}', "field 'completion': expected string, found"),
+        (b'{"task_id": "t/2", "sample": true, "completion": ""}', "field 'sample': expected integer, found true"),
+        (b'{"task_id": "t/2", "sample": -1, "completion": ""}', "field 'sample': expected 0..99999, found -1"),
+        (b'{"task_id": "t/2", "sample": 1, "completion": "\xff"}', "not UTF-8 at byte 47"),
+        (b'["t/2", 1, ""]', "expected a JSON object, found list"),
+        (b'{"task_id": "t/2", "sample": 1, "completion": "", "meta": ' + b"[" * 200_000, "JSON nested too deeply"),
+    ],
+    ids=["missing", "mistyped", "boolean", "negative", "not UTF-8", "no object", "deep"],
+)
+def test_broken_samples(stage: Run, files: Path, line: bytes, message: str) -> None:
+    """The file, the line and the field are named."""
+    with (files / "samples.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    expect_error(stage, files, "samples.jsonl:7: ", message)
+
+
+def test_no_samples(stage: Run, files: Path) -> None:
+    (files / "samples.jsonl").write_text("\n")
+    expect_error(stage, files, "samples.jsonl: no samples; expected at least one")
+
+
+ODD = "t\0/\ud800\u00e9"  # a task's name
+PROGRAMS = {
+    "NUL": (GOOD + "# \0\n", 0.0),
+    "only NUL": ("\0", 0.0),
+    "lone surrogate": ("s = '\ud800'\n" + GOOD, 0.0),
+    "5 MB comment": (GOOD + "# " + "x" * 5_000_000 + "\n", 1.0),
+    "5 MB of blank lines": (GOOD + "\n" * 5_000_000, 1.0),
+    "5 MB string": (GOOD + "s = '" + "\u00e9" * 2_500_000 + "'\n", 1.0),
+    "5 MB of fences": ("```\n" * 1_250_000, 0.0),
+    "open parentheses": ("(" * 100_000, 0.0),
+    "nested lists": (GOOD + "x = " + "[" * 3000 + "]" * 3000 + "\n", 0.0),
+    "nested blocks": (GOOD + "".join(" " * n + "if 1:\n" for n in range(95)) + " " * 95 + "pass\n", 1.0),
+    "signs": (GOOD + "x = " + "-" * 100_000 + "1\n", 0.0),
+    "attributes": (GOOD + "x = a" + ".b" * 200_000 + "\n", 0.0),
+    "old Mac line ends": (GOOD.replace("\n", "\r"), 1.0),
+    "prose": ("I am sorry, I cannot do that.", 0.0),
+    "nothing": ("", 0.0),
+    "white space": (" \t\r\n", 0.0),
+}
+
+
+def test_odd_programs(stage: Run, files: Path) -> None:
+    """Each is judged for what it is, and the names stay what they are; from the cache as from a judge."""
+    records.write(files / "tasks.jsonl", [make_task(1, task_id=ODD)])
+    records.write(files / "samples.jsonl", [Sample(ODD, n, code) for n, (code, _) in enumerate(PROGRAMS.values())])
+    stage("verify", *FLAGS)
+    verdicts = list(records.read(Verdict, files / "out/verdicts.jsonl"))
+    assert {name: v.reward for name, v in zip(PROGRAMS, verdicts, strict=True)} == {
+        k: r for k, (_, r) in PROGRAMS.items()
+    }
+    assert [(v.task_id, v.sample) for v in verdicts] == [(ODD, n) for n in range(len(PROGRAMS))]
+    assert all(len(v.detail) <= 200 and v.detail.isprintable() for v in verdicts)
+    first = (files / "out/verdicts.jsonl").read_bytes()
+    stage("verify", *FLAGS, "--timing", "timing.json")
+    assert (files / "out/verdicts.jsonl").read_bytes() == first
+    timing = json.loads((files / "timing.json").read_text())
+    assert timing["judged"] == 0 and timing["cache_hits"] + timing["repeated"] == len(PROGRAMS)
+
+
+def test_broken_tests_are_counted_apart(stage: Run, files: Path) -> None:
+    """They say nothing about the sample, which is paid for no more than running."""
+    broken = {"t/3": "assert f([1]) == [2\n", "t/4": "import no_such_module\nassert f([1]) == [2]\n"}
+    tasks = [make_task(1), *(make_task(n + 3, tests=tests) for n, tests in enumerate(broken.values()))]
+    records.write(files / "tasks.jsonl", tasks)
+    records.write(files / "samples.jsonl", [Sample(task.task_id, 0, GOOD) for task in tasks])
+    done = stage("verify", *FLAGS, "--metrics", "metrics.json")
+    verdicts = list(records.read(Verdict, files / "out/verdicts.jsonl"))
+    assert [v.level for v in verdicts] == ["pass", "task_error", "task_error"]
+    assert max(v.reward for v in verdicts[1:]) < 1
+    assert json.loads((files / "metrics.json").read_text())["task_errors"] == round(2 / 3, 6)
+    assert "2 samples not judged: the tests of their tasks are broken" in done.stderr
+
+
 def test_bad_setting(stage: Run, files: Path) -> None:
     (files / "params.yaml").write_text("profile: a\nprofiles:\n  a:\n    verify:\n      limits: {cpu_secons: 3}\n")
     expect_error(stage, files, "profiles.a.verify.limits.cpu_secons", "did you mean 'cpu_seconds'?")
@@ -119,9 +209,10 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
     """What the stage has started, once that is two sandboxes with a running sample each."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        found = process.children(recursive=True)
-        if sum("zygote" in " ".join(p.cmdline()) for p in found if p.is_running()) >= 6:
-            return found
+        with contextlib.suppress(psutil.Error):  # one that has ended since
+            found = process.children(recursive=True)
+            if sum("zygote" in " ".join(p.cmdline()) for p in found if p.is_running()) >= 6:
+                return found
         time.sleep(0.05)
     raise AssertionError("the samples did not start")
 

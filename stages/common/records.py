@@ -9,7 +9,7 @@ import json
 import types
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from stages.common.errors import InputError
 from stages.common.files import replacing
 
 MAX_SAMPLES_PER_TASK = 100_000
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +203,12 @@ def read_tasks(*paths: Path | str) -> list[Task]:
 def encode(record: Any) -> str:
     """One JSON line without its end. Optional fields that are unset are left out; a lone surrogate, which UTF-8
     cannot hold, turns the line into ASCII escapes."""
-    required = {name for name, _, needed in _schema(type(record)) if needed}
-    value = {k: v for k, v in asdict(record).items() if k in required or v not in (None, {})}
-    line = json.dumps(value, ensure_ascii=False)
+    value = {}
+    for name, _, needed in _schema(type(record)):
+        item = getattr(record, name)
+        if needed or item not in (None, {}):
+            value[name] = item
+    line = _to_json(value)
     try:
         line.encode()
     except UnicodeEncodeError:

@@ -10,6 +10,8 @@ from stages.verifiers.base import Verifier
 REGISTRY = {
     "pytest": "stages.verifiers.python:Python",
     "gcc": "stages.verifiers.gcc:Gcc",
+    "clang": "stages.verifiers.clang:Clang",
+    "msvc_ssh": "stages.verifiers.msvc_ssh:MsvcSsh",
 }
 
 
@@ -27,4 +29,6 @@ def make(name: str, settings: VerifySettings) -> Verifier:
         raise InputError(f"verifier '{name}' cannot be imported: {error}") from None
     if not (isinstance(kind, type) and issubclass(kind, Verifier)):
         raise InputError(f"verifier '{name}' is no class of stages.verifiers.base.Verifier")
+    if missing := sorted(getattr(kind, "__abstractmethods__", ())):
+        raise InputError(f"verifier '{name}' lacks {' and '.join(missing)}; see docs/CUSTOM_VERIFIERS.md")
     return kind(settings)

@@ -13,7 +13,7 @@ from stages.common.records import Sample, Task, Verdict
 from stages.common.verdict_summary import VerdictSummary
 from stages.settings.verify import VerifySettings
 from stages.verifiers.base import Verifier, code_version
-from stages.verifiers.pool import make_verifiers, verify_samples, worker_count
+from stages.verifiers.pool import Work, make_verifiers, verify_samples
 from stages.verifiers.verdicts import LADDER
 
 
@@ -30,10 +30,10 @@ def verify_file(
         verifiers = make_verifiers(tasks, settings)
     except InputError as error:
         raise InputError(f"{', '.join(map(str, task_files))}: {error}") from None
-    summary = VerdictSummary(LADDER)
+    summary, work = VerdictSummary(LADDER), Work()
     began = time.monotonic()
-    records.write(out, _judged(tasks, samples, settings, verifiers, summary))
-    return summary, _timing(time.monotonic() - began, summary.samples, settings, verifiers)
+    records.write(out, _judged(tasks, samples, settings, verifiers, summary, work))
+    return summary, _timing(time.monotonic() - began, summary.samples, settings, work)
 
 
 def _judged(
@@ -42,6 +42,7 @@ def _judged(
     settings: VerifySettings,
     verifiers: dict[str, Verifier],
     summary: VerdictSummary,
+    work: Work,
 ) -> Iterator[Verdict]:
     waiting: deque[Sample] = deque()
 
@@ -53,7 +54,7 @@ def _judged(
             yield sample
 
     with Progress(f"verify {path.stem}", _count_lines(path), "programs") as progress:
-        for verdict in verify_samples(tasks, samples(), settings, verifiers=verifiers):
+        for verdict in verify_samples(tasks, samples(), settings, verifiers=verifiers, work=work):
             summary.add(waiting.popleft(), verdict)
             progress.update(1, f"pass rate {summary.pass_rate:.3f}")
             yield verdict
@@ -69,12 +70,16 @@ def _count_lines(path: Path) -> int | None:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def _timing(seconds: float, count: int, settings: VerifySettings, verifiers: dict[str, Verifier]) -> dict[str, Any]:
+def _timing(seconds: float, count: int, settings: VerifySettings, work: Work) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 3),
         "programs_per_second": round(count / seconds, 1),
-        "workers": worker_count(settings),
-        "verifiers": {name: verifier.fingerprint() for name, verifier in sorted(verifiers.items())},
+        "judged": work.judged,
+        "cache_hits": work.cache_hits,
+        "repeated": work.repeated,
+        "executor": settings.executor,
+        "workers": work.workers,
+        "verifiers": work.fingerprints,
         "code_version": code_version(),
         "limits": settings.limits.model_dump(),
     }

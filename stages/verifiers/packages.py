@@ -28,8 +28,8 @@ def package_paths(names: tuple[str, ...]) -> tuple[str, ...]:
             raise InputError(f"Python package '{name}' is not installed; pip install {name}") from None
         for file in distribution.files or ():
             top = file.parts[0]
-            if top not in SKIPPED and not top.startswith("/"):
-                found.setdefault(top, str(Path(str(distribution.locate_file(top))).resolve()))
+            if top not in found and top not in SKIPPED and not top.startswith("/"):
+                found[top] = str(Path(str(distribution.locate_file(top))).resolve())
         for line in distribution.requires or ():
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):

@@ -1,33 +1,47 @@
 """Judging many samples at once: all cores busy, verdicts in the samples' order, memory flat.
 
-`verify_samples` is what scripts call. It starts no untrusted code itself: every thread has a sandbox of its own.
+`verify_samples` is what scripts call. A program that was judged before, in this run or in an earlier one, is not
+judged again. What judges is this machine (judges.py) or a cluster (cluster.py).
 """
 
-import hashlib
 import os
-import queue
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Any
 
 from stages.common.code import extract_code
 from stages.common.errors import InputError, SandboxError
 from stages.common.records import Sample, Task, Verdict
-from stages.sandbox import Gate, Sandbox, probe
+from stages.sandbox import probe
 from stages.settings.verify import VerifySettings
 from stages.verifiers import make
 from stages.verifiers.base import Verifier
+from stages.verifiers.cache import VerdictCache
+from stages.verifiers.judges import Executor, Judges
+from stages.verifiers.keys import Keys
 from stages.verifiers.verdicts import Finding
 
 WINDOW_PER_WORKER = 32  # samples in flight
 WINDOW_CHARACTERS = 32 << 20  # of code in flight, however few samples that is
 REMEMBERED = 4096  # findings kept for identical code of the same task
+FLUSH_SECONDS = 1.0  # how long a finding waits for the cache while none comes
+
+
+@dataclass
+class Work:
+    """What a run had to do: samples by where their verdict came from, judges at once, the verifiers' fingerprints."""
+
+    judged: int = 0
+    cache_hits: int = 0
+    repeated: int = 0  # same program as shortly before
+    workers: int = 0
+    fingerprints: dict[str, Any] = field(default_factory=dict)
 
 
 def worker_count(settings: VerifySettings) -> int:
-    """Judges at work at once."""
+    """Judges at work at once on this machine."""
     return settings.workers or len(os.sched_getaffinity(0))
 
 
@@ -55,111 +69,115 @@ def verify_samples(
     samples: Iterable[Sample],
     settings: VerifySettings,
     verifiers: Mapping[str, Verifier] | None = None,
+    work: Work | None = None,
 ) -> Iterator[Verdict]:
     """One verdict per sample, in order.
 
-    Everything is checked before anything runs: raises SandboxError where there is no sandbox or no compiler and
-    InputError for an unknown verifier; then InputError for a sample of an unknown task as it comes. Closing the
-    iterator ends all that runs. `verifiers` are those of make_verifiers, where the caller has them already.
+    Everything is checked before anything runs: raises SandboxError where there is no sandbox or no compiler, also if
+    the cache would know all verdicts, and InputError for an unknown verifier; then InputError for a sample of an
+    unknown task as it comes. A cluster is asked for with the first program that has to be judged. Closing the
+    iterator ends all that runs. `verifiers` are those of make_verifiers, where the caller has them already; `work` is
+    filled in as the run goes on.
     """
     if verifiers is None:
         verifiers = make_verifiers(tasks, settings)
-    if trouble := probe():
-        raise SandboxError(trouble)
-    return _stream(tasks, samples, settings, verifiers)
+    keys = Keys(settings, verifiers)
+    if settings.executor == "ray":
+        from stages.verifiers.cluster import ClusterJudges
+
+        judges: Executor = ClusterJudges(tasks, settings, verifiers, keys)
+    else:
+        if trouble := probe():
+            raise SandboxError(trouble)
+        judges = Judges(worker_count(settings), verifiers)
+    work = work or Work()
+    work.fingerprints = keys.fingerprints
+    return _stream(tasks, samples, settings, judges, keys, work)
 
 
 def _stream(
     tasks: Mapping[str, Task],
     samples: Iterable[Sample],
     settings: VerifySettings,
-    verifiers: Mapping[str, Verifier],
+    judges: Executor,
+    keys: Keys,
+    work: Work,
 ) -> Iterator[Verdict]:
-    workers = worker_count(settings)
-    pending: deque[tuple[Sample, Future, int]] = deque()
+    pending: deque[tuple[Sample, Finding | Future[Finding], int]] = deque()
     weight = 0
-    with _Judges(workers, verifiers) as judges:
-
-        def next_verdict() -> Verdict:
-            nonlocal weight
-            sample, future, size = pending.popleft()
-            weight -= size
-            finding = future.result()
-            return _verdict(sample, finding)
-
+    # The cache is closed first: what the end of the judges does to a running program is not its finding.
+    with judges, VerdictCache(settings) as cache:
+        findings = _Findings(judges, keys, cache, work)
         for sample in samples:
             task = tasks.get(sample.task_id)
             if task is None:
                 raise InputError(f"sample {sample.sample} of task '{sample.task_id}': no such task")
             code = extract_code(sample.completion, task)
-            pending.append((sample, judges.submit(task, code), len(code)))
+            found = findings.of(task, code)
+            if not pending and isinstance(found, Finding):
+                yield _verdict(sample, found)
+                continue
+            pending.append((sample, found, len(code)))
             weight += len(code)
-            while pending and (
-                len(pending) > WINDOW_PER_WORKER * workers or weight > WINDOW_CHARACTERS or pending[0][1].done()
-            ):
-                yield next_verdict()
-        while pending:
-            yield next_verdict()
+            window = WINDOW_PER_WORKER * judges.workers
+            while pending and (len(pending) > window or weight > WINDOW_CHARACTERS or _is_there(pending[0][1])):
+                first, found, size = pending.popleft()
+                weight -= size
+                yield _verdict(first, findings.wait(found))
+        for sample, found, _ in pending:
+            yield _verdict(sample, findings.wait(found))
+        work.workers = judges.workers
+
+
+def _is_there(found: Finding | Future[Finding]) -> bool:
+    return isinstance(found, Finding) or found.done()
 
 
 def _verdict(sample: Sample, found: Finding) -> Verdict:
-    return Verdict(
-        sample.task_id, sample.sample, found.reward, found.level, found.detail, found.tests_passed, found.tests_total
-    )
+    """The numbers are put into one type each, so that a verdict from the cache has the same bytes."""
+    reward, passed, total = float(found.reward), int(found.tests_passed), int(found.tests_total)
+    return Verdict(sample.task_id, sample.sample, reward, found.level, found.detail, passed, total)
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    task: Task
-    code: str
-    future: Future
+class _Findings:
+    """The finding on each program: out of memory, from the cache, or to come from a judge."""
 
+    def __init__(self, judges: Executor, keys: Keys, cache: VerdictCache, work: Work) -> None:
+        self._judges, self._keys, self._cache, self._work = judges, keys, cache, work
+        self._known: OrderedDict[bytes, Finding | Future[Finding]] = OrderedDict()
 
-class _Judges:
-    """Threads that judge; identical code of the same task is judged once."""
-
-    def __init__(self, workers: int, verifiers: Mapping[str, Verifier]) -> None:
-        self._verifiers = verifiers
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._known: OrderedDict[bytes, Future] = OrderedDict()
-        gate = Gate()
-        self._sandboxes = [Sandbox(gate) for _ in range(workers)]
-        self._threads = [threading.Thread(target=self._work, args=(s,), daemon=True) for s in self._sandboxes]
-
-    def __enter__(self) -> "_Judges":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        while not self._queue.empty():  # what waits is not begun any more
-            self._queue.get()
-        for _ in self._threads:
-            self._queue.put(None)
-        for sandbox in self._sandboxes:
-            sandbox.close()
-        for thread, sandbox in zip(self._threads, self._sandboxes, strict=True):
-            thread.join()
-            sandbox.close()
-
-    def submit(self, task: Task, code: str) -> Future:
-        """The finding on `code` to come; the same one for what is known already."""
-        key = hashlib.blake2b(f"{task.task_id}\0{code}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        future = self._known.get(key)
-        if future is None:
-            future = self._known[key] = Future()
-            self._queue.put(_Work(task, code, future))
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        else:
+    def of(self, task: Task, code: str) -> Finding | Future[Finding]:
+        """The finding on `code`; identical code of the same task is judged once."""
+        key = self._keys.of(task, code)
+        found = self._known.get(key)
+        if found is not None:
             self._known.move_to_end(key)
-        return future
+            self._work.repeated += 1
+            return found
+        lasting = self._keys.lasting(task)
+        found = self._cache.get(key) if lasting else None
+        if found is not None:
+            self._work.cache_hits += 1
+        else:
+            self._work.judged += 1
+            found = self._judges.submit(task, code)
+            if lasting:
+                found.add_done_callback(lambda future: self._keep(key, future))
+        self._known[key] = found
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return found
 
-    def _work(self, sandbox: Sandbox) -> None:
-        while (work := self._queue.get()) is not None:
-            try:
-                finding = self._verifiers[work.task.verifier].verify(work.task, work.code, sandbox)
-            except BaseException as error:  # raised again where the verdict is asked for
-                work.future.set_exception(error)
-            else:
-                work.future.set_result(finding)
+    def _keep(self, key: bytes, future: Future[Finding]) -> None:
+        if future.exception() is None:
+            self._cache.put(key, future.result())
+
+    def wait(self, found: Finding | Future[Finding]) -> Finding:
+        """The finding once it is there; in the meantime the cache gets what others have found."""
+        if isinstance(found, Finding):
+            return found
+        while not found.done():
+            wait((found,), timeout=FLUSH_SECONDS)
+            self._cache.flush()
+        self._cache.flush()
+        return found.result()

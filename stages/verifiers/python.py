@@ -6,6 +6,7 @@ Tests run in a judge's sandbox, the code under test in another one. See inside/p
 import platform
 import re
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 from stages.common.records import Task
@@ -122,8 +123,9 @@ class Python(Verifier):
         )
 
     def fingerprint(self) -> dict[str, Any]:
-        """The interpreter and the importable packages."""
-        return {"python": platform.python_version(), "packages": list(self.settings.pytest.packages)}
+        """The interpreter, pytest and the importable packages."""
+        versions = {name: metadata.version(name) for name in ("pytest", *self.settings.pytest.packages)}
+        return {"python": platform.python_version(), "packages": versions}
 
 
 def _load_trouble(report: dict) -> tuple[str, str]:
