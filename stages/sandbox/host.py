@@ -200,6 +200,14 @@ def probe() -> str | None:
     return None
 
 
+def abilities() -> dict[str, bool]:
+    """What this machine gives a sandbox beyond the necessary: "nested", namespaces per job, and "proc", a /proc that
+    shows a job's processes. SandboxError where no sandbox works."""
+    zygote = _Zygote(View(), proc := _layout())
+    zygote.close()
+    return {"nested": zygote.nested, "proc": proc}
+
+
 class Sandbox:
     """Runs jobs, one at a time, for one thread; `gate` is shared by all threads of a pool.
 
@@ -270,6 +278,9 @@ class Sandbox:
         zygote = self._zygotes.get((view, number))
         if zygote is None:
             zygote = self._zygotes[view, number] = _Zygote(view, _layout())
+            if self._closed:  # meanwhile, by another thread
+                self._discard(view, number)
+                raise SandboxError("the sandbox is closed")
         return zygote
 
     def _discard_all(self, jobs: list[tuple[dict, View]]) -> None:

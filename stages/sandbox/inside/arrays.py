@@ -25,7 +25,12 @@ def to_parts(value: Any) -> list:
     """[kind, shape, bytes in base64, whether it is a scalar]."""
     numpy = sys.modules["numpy"]
     whole = numpy.ascontiguousarray(value)
-    return [value.dtype.str, list(value.shape), base64.b64encode(whole.tobytes()).decode(), isinstance(value, numpy.generic)]
+    return [
+        value.dtype.str,
+        list(value.shape),
+        base64.b64encode(whole.tobytes()).decode(),
+        isinstance(value, numpy.generic),
+    ]
 
 
 def from_parts(kind: Any, shape: Any, data: Any, scalar: Any) -> Any:

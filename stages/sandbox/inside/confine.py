@@ -82,8 +82,7 @@ def hide_mounts() -> None:
         return
     os.fchdir(tree)
     os.chroot(".")
-    os.chdir("/tmp")
-    os.close(tree)
+    os.chdir("/tmp")  # the descriptor stays: closing it takes as long as all of this
 
 
 def drop_privileges(spare_user: bool) -> None:

@@ -100,11 +100,11 @@ def signature(function: Any, defaults: bool) -> tuple:
     """(name, kind, whether there is a default, the default where `defaults` may be told) of each parameter."""
     import inspect
 
-    empty = inspect.Parameter.empty
-    found = inspect.signature(function).parameters.values()
-    return tuple(
-        (p.name, int(p.kind), p.default is not empty, None if p.default is empty else p.default) for p in found
-    )
+    def told(parameter: Any) -> tuple:
+        given = parameter.default is not parameter.empty
+        return parameter.name, int(parameter.kind), given, parameter.default if given and defaults else None
+
+    return tuple(map(told, inspect.signature(function).parameters.values()))
 
 
 def to_signature(told: Any) -> Any:

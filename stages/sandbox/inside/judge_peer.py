@@ -14,7 +14,7 @@ import random
 import socket
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import describe
@@ -44,8 +44,10 @@ READABLE = ("__name__", "__qualname__", "__doc__")
 _OF_CONTAINERS = ("len", "iter", "next", "reversed", "getitem", "setitem", "delitem", "length_hint")
 _OF_OTHERS = ("call", "str", "repr", "format", "enter", "aenter", "aiter", "anext")
 ASKED_OF_ALL = frozenset(f"__{name}__" for name in (*_OF_CONTAINERS, *_OF_OTHERS))
+ELEMENTS = ("__iter__", "__getitem__")
 STEPS = ("__next__", "__anext__", "send", "throw", "asend", "athrow", "__getitem__")
 CLASS_NAMES = ("__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__annotations__")
+LOOKS = ("name", "get", "item", "members")
 INPUT_METHODS = ("read", "readline")
 
 
@@ -59,8 +61,9 @@ class JudgePeer(Peer):
     asks_identity = False
     fetches_ahead = True
 
-    def __init__(self, connection: socket.socket, wishes: tuple[str, ...]) -> None:
+    def __init__(self, connection: socket.socket, wishes: tuple[str, ...], guarded: Sequence = ()) -> None:
         super().__init__(connection, 0)
+        self._guarded = guarded
         self.gone = False
         self.failed: dict[int, BaseException] = {}  # assertions that failed in calls of the candidate's
         self._folder: files.SharedFolder | None = None
@@ -78,7 +81,10 @@ class JudgePeer(Peer):
             raise Gone
         before = self.unanswered
         try:
-            return super().request(operation, *values)
+            found = super().request(operation, *values)
+            if operation in LOOKS and _is_every_failure(found):
+                raise TypeError("an exception of the solution's that every failure is one of")
+            return found
         except ProtocolError:
             self.gone = True
         except (StopIteration, StopAsyncIteration) as error:
@@ -144,6 +150,12 @@ class JudgePeer(Peer):
         made = self.request("derive", name, bases, members)
         type.__setattr__(made, NAMED, True)
         return made
+
+    def note_swallowed(self, error: BaseException, trace: Any) -> None:
+        """Count an error that a `with` block of the tests has swallowed together with assertions of the block."""
+        line = trace.tb_lineno if trace is not None else 0
+        if any(first <= line <= last and line <= end for first, end, last in self._guarded):
+            self.failed[id(error)] = error
 
     def to_tell(self, error: BaseException) -> BaseException:
         """An assertion that fails in a callback counts, whatever the candidate makes of it."""
@@ -279,6 +291,13 @@ def _is_mock(value: Any) -> bool:
     return any(base.__module__ == "unittest.mock" for base in type(value).__mro__)
 
 
+def _is_every_failure(value: Any) -> bool:
+    """Whether `except` with such a value, or one in it, would catch a failing assertion."""
+    if isinstance(value, tuple | list):
+        return any(map(_is_every_failure, value))
+    return isinstance(value, type) and value in (AssertionError, Exception, BaseException)
+
+
 def _is_theirs(value: Any) -> bool:
     return isinstance(type(value), RemoteClass)
 
@@ -301,6 +320,8 @@ def _guarded(special: str, forward: Callable, instead: Callable | None) -> Calla
         if not getattr(type(self), NAMED, False):
             if instead is not None and special != "__repr__":
                 return instead(self, *args, **kwargs)
+            if special == "__len__" and any(remote.has_special(type(self), name) for name in ELEMENTS):
+                return sum(1 for _ in iter(self))  # as many as there are to compare
             if special not in ASKED_OF_ALL:
                 return _refused(special, self, args)
         elif special in ARITHMETIC or special in ORDER:
@@ -335,20 +356,24 @@ def _leaving(forward: Callable) -> Callable:
     """`__exit__`: a context manager of the candidate's swallows no assertion of the tests."""
 
     def leave(self: Any, kind: Any, error: Any, trace: Any) -> bool:
-        return forward(self, kind, error, trace) is True and _may_be_swallowed(error)
+        return _swallow(self, forward(self, kind, error, trace), error, trace)
 
     return leave
 
 
 def _leaving_later(forward: Callable) -> Callable:
     async def leave(self: Any, kind: Any, error: Any, trace: Any) -> bool:
-        return await forward(self, kind, error, trace) is True and _may_be_swallowed(error)
+        return _swallow(self, await forward(self, kind, error, trace), error, trace)
 
     return leave
 
 
-def _may_be_swallowed(error: Any) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, AssertionError)
+def _swallow(self: Any, wanted: Any, error: Any, trace: Any) -> bool:
+    """Whether a candidate's wish to swallow an error is granted; the judge notes the assertions that are lost by it."""
+    if wanted is not True or not isinstance(error, Exception) or isinstance(error, AssertionError):
+        return False
+    remote.own(self)[remote.PARTY].note_swallowed(error, trace)
+    return True
 
 
 def _member(key: str, value: Any) -> tuple[str, str, Any]:

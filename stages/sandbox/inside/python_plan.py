@@ -52,13 +52,15 @@ def _wishes(text: str) -> list[str]:
 
 def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     """`steps`: marshalled list of (kind, label, marshalled code), in base64; `total`: tests of kind TEST and FUNCTION;
-    `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED. The same for all samples of a task.
+    `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED; `guarded`: of `_guarded`. The same
+    for all samples of a task.
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
     steps = [*_prelude(prompt, entry_point), *_steps(text, entry_point)]
     return {
         "wishes": _wishes(text),
+        "guarded": _guarded(text),
         "steps": base64.b64encode(marshal.dumps(steps)).decode(),
         "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
         "pytest": any(kind == PYTEST for kind, _, _ in steps),
@@ -106,6 +108,19 @@ def _steps(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
             if name.startswith("test") and name not in called:
                 add(FUNCTION, ast.parse(f"{name}()").body[0], _label(node))
     return steps
+
+
+def _guarded(text: str) -> list[list[int]]:
+    """[first line, last line of an assertion, last line] of each assertion in a `with` block: an error in the block, at
+    or before that line, that a context manager swallows takes the assertion with it. One that never holds, there to
+    say that a line is not reached, does not count."""
+    found = []
+    for block in ast.walk(ast.parse(text)):
+        if isinstance(block, ast.With | ast.AsyncWith):
+            for node in ast.walk(block):
+                if isinstance(node, ast.Assert) and not (isinstance(node.test, ast.Constant) and not node.test.value):
+                    found.append([block.lineno, node.end_lineno, block.end_lineno])
+    return found
 
 
 def _prelude(prompt: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
