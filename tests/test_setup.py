@@ -4,6 +4,7 @@ setup.sh runs for real, with two stand-ins: a package manager that records and "
 must not change the machine, and an interpreter that records pip, since an install takes minutes.
 """
 
+import functools
 import json
 import os
 import re
@@ -13,6 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from stages.verifiers import REGISTRY
 
 ROOT = Path(__file__).parents[1]
 COREUTILS = (
@@ -241,11 +244,61 @@ def test_repro_sets_up_first_and_runs_dvc() -> None:
     assert "-m stages.cycles --cycles 5\n" in make("-n", "raft", "CYCLES=5")
 
 
+@functools.cache
+def doctor(*arguments: str, **env: str) -> tuple[int, dict[str, dict]]:
+    """Exit code of `python -m stages.doctor --json`, and its rows by name."""
+    command = [sys.executable, "-m", "stages.doctor", "--json", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False)
+    return done.returncode, {row["name"]: row for row in json.loads(done.stdout)}
+
+
 def test_doctor_reports_every_check_as_json() -> None:
-    command = [sys.executable, "-m", "stages.doctor", "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    rows = json.loads(done.stdout)
-    states = {row["name"]: row["state"] for row in rows}
-    assert {"python", "torch", "dvc", "sandbox", "g++", "git", "params.yaml", "cores"} <= set(states)
-    assert set(states.values()) <= {"ok", "missing", "warning"}
-    assert done.returncode == ("missing" in states.values())
+    code, rows = doctor()
+    assert {"python", "torch", "dvc", "sandbox", "g++", "git", "params.yaml", "cores"} <= set(rows)
+    assert {"nesting", "/proc", "cgroup limits"} <= set(rows)
+    states = {name: row["state"] for name, row in rows.items()}
+    assert set(states.values()) <= {"ok", "missing", "wrong", "warning"}
+    assert code == (not {"missing", "wrong"}.isdisjoint(states.values()))
+
+
+def test_doctor_runs_every_verifiers_self_tests() -> None:
+    """Each either judges as it must, or names what it lacks and where that comes from."""
+    _, rows = doctor()
+    for name in REGISTRY:
+        row = rows[f"verifier {name}"]
+        if row["state"] == "ok":
+            assert re.match(r"[3-9]\d* self-tests, .*\d", row["found"]), row
+        else:
+            assert row["state"] == "warning" and row["remedy"], row
+    assert rows["verifier pytest"]["state"] == "ok"
+
+
+OWN = """
+from tests.verifiers.test_selftest import Credulous, Shell
+"""
+
+
+def test_doctor_runs_ones_own_self_tests(tmp_path: Path) -> None:
+    """One that pays for a wrong program is told, and fails the whole."""
+    (tmp_path / "own.py").write_text(OWN)
+    arguments = ("--verifier", "own:Credulous", "--verifier", "own:Shell")
+    code, rows = doctor(*arguments, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert code == 1
+    assert rows["verifier own:Shell"]["state"] == "ok"
+    assert rows["verifier own:Credulous"] == {
+        "name": "verifier own:Credulous",
+        "state": "wrong",
+        "found": "self-test 2, a wrong program, earns 1.0 (pass)",
+        "remedy": "expected less than 1.0",
+    }
+
+
+def test_doctor_without_bubblewrap(tmp_path: Path) -> None:
+    """What is lacking is told with the line that installs it; nothing is judged."""
+    for name in ("git", "make", "g++"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    code, rows = doctor(PATH=str(tmp_path))
+    assert code == 1
+    assert rows["sandbox"]["state"] == "missing"
+    assert "apt-get install bubblewrap, or dnf install bubblewrap" in rows["sandbox"]["remedy"]
+    assert rows["verifier pytest"]["state"] == "wrong"

@@ -55,8 +55,8 @@ class VerdictSummary:
         return self.passed / judged if judged else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """A flat map of shares: `tasks_solved` of the tasks that have samples, `pass_rate` of the samples whose tests are
-        not broken, `task_errors` (those whose tests are) and the others of all samples."""
+        """A flat map of shares: `tasks_solved` of the tasks that have samples, `pass_rate` of the samples whose tests
+        are not broken, `task_errors` (those whose tests are) and the others of all samples."""
 
         def share(part: float, whole: int) -> float:
             return round(part / whole, DIGITS) if whole else 0.0

@@ -6,6 +6,6 @@ runs within.
 
 from stages.sandbox.bubblewrap import View
 from stages.sandbox.gate import Gate
-from stages.sandbox.host import Sandbox, probe
+from stages.sandbox.host import Sandbox, abilities, probe
 
-__all__ = ["Gate", "Sandbox", "View", "probe"]
+__all__ = ["Gate", "Sandbox", "View", "abilities", "probe"]

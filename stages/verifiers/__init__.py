@@ -11,6 +11,8 @@ REGISTRY = {
     "pytest": "stages.verifiers.python:Python",
     "gcc": "stages.verifiers.gcc:Gcc",
     "clang": "stages.verifiers.clang:Clang",
+    "mingw": "stages.verifiers.mingw:Mingw",
+    "rust": "stages.verifiers.rust:Rust",
     "msvc_ssh": "stages.verifiers.msvc_ssh:MsvcSsh",
 }
 

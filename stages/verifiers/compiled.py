@@ -1,140 +1,197 @@
 """What compiled languages share: one job that compiles and then runs, and the ladder for it."""
 
 import abc
-import re
-import secrets
+from dataclasses import dataclass
 
 from stages.common.errors import SandboxError
 from stages.common.records import Task
 from stages.sandbox import Sandbox, View
 from stages.verifiers.base import Verifier
-from stages.verifiers.outcomes import Test, combine, judge_cases, run_trouble
+from stages.verifiers.outcomes import LIMITS, Test, combine, judge_cases, run_trouble
 from stages.verifiers.verdicts import (
     BROKEN,
     CLEAN,
     COMPILE_ERROR,
     COMPILED,
     COMPILED_WITH_WARNINGS,
+    PASS,
     RAN,
+    RESOURCE_LIMIT,
     RUNS,
     RUNTIME_ERROR,
     TASK_ERROR,
     WARNINGS,
-    WRONG_ANSWER,
     Finding,
 )
 
-ERROR = re.compile(r"^(?:[^:\n]*?([\w.+-]+):(\d+):(?:\d+:)? )?[^\n]*?\b(?:fatal )?error: ([^\n]+)", re.MULTILINE)
-LINK_ERROR = re.compile(r"undefined reference to [^\n]*|multiple definition of [^\n;]*|cannot find -l\S+")
-WARNING = re.compile(r"\bwarning: ")
-ASSERTION = re.compile(r"([\w.+-]+):(\d+): [^\n]*Assertion [`'](.*?)' failed")
-PROGRAM = "program"
+PROGRAM = "/tmp/program"
+
+
+@dataclass(frozen=True)
+class Build:
+    """How a program is made and run.
+
+    `files` ({name: text}) lie in /tmp, `steps` (see sandbox/inside/steps.py) compile them, `run` is the step that runs
+    what they make; None: it is only compiled. `secret` is whatever the verifier needs to read the evidence.
+    """
+
+    files: dict[str, str]
+    steps: list[dict]
+    run: dict | None
+    tests: int = 0  # compiled in
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a compiler has said: the first error in words for a verdict (None: none), and whether it has warned.
+
+    `in_tests`: the error is one in the tests' text that may be their own, with its place; `dubious`: the compiler may
+    be at fault, and not the code; `exhausted`: it ran out of memory.
+    """
+
+    error: str | None
+    warned: bool = False
+    in_tests: str | None = None
+    dubious: bool = False
+    exhausted: bool = False
 
 
 class Compiled(Verifier):
-    """A verifier that compiles. `cases` run the program once each; test text is compiled in and counts as one test."""
+    """A verifier that compiles. `cases` run the program once each, test text is compiled in."""
 
     view: View
 
     @abc.abstractmethod
-    def build(self, task: Task, code: str, link: bool) -> tuple[dict[str, str], list[str]]:
-        """Files by name, and the command that makes /tmp/program of them (or, without `link`, just compiles)."""
+    def broken_tests(self, task: Task) -> str | None:
+        """Why the tests cannot be compiled with anything; None where nothing is seen."""
 
     @abc.abstractmethod
-    def good_program(self, task: Task) -> tuple[dict[str, str], list[str]]:
-        """Like `build`, for a program known to compile: it tells a broken compiler from broken code."""
+    def is_program(self, task: Task, code: str) -> bool:
+        """Whether the code has a main."""
 
     @abc.abstractmethod
-    def has_main(self, code: str) -> bool:
-        """Whether the code is a program, not a library."""
+    def refusal(self, task: Task, code: str) -> str | None:
+        """Why the code must not be compiled beside tests; None where it may."""
 
     @abc.abstractmethod
-    def compile_limits(self) -> dict:
-        """Limits of a compilation."""
+    def build(self, task: Task, code: str, program: bool) -> Build:
+        """The code by itself, as a program or a library."""
+
+    @abc.abstractmethod
+    def build_tests(self, task: Task, code: str) -> Build:
+        """The code with the task's tests."""
+
+    @abc.abstractmethod
+    def good_build(self, task: Task) -> Build:
+        """A program that is known to compile: it tells a broken compiler from broken code."""
+
+    @abc.abstractmethod
+    def diagnose(self, task: Task, code: str, build: Build, steps: list[dict]) -> Diagnosis:
+        """What the reports on a build's steps say. They may be fewer, since the first failure ends a job."""
+
+    @abc.abstractmethod
+    def judge_tests(self, task: Task, build: Build, run: dict) -> list[Test]:
+        """The tests that were compiled in, as far as they came, by the report on their run."""
+
+    def are_broken(self, task: Task, diagnosis: Diagnosis, sandbox: Sandbox) -> bool:
+        """Whether an error in the tests' text is theirs, and not that the code lacks what they use."""
+        return False
+
+    def count_tests(self, task: Task) -> int:
+        """Test text that is compiled in counts as one test, each case as one."""
+        return bool(task.tests.strip()) + len(task.cases)
 
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
-        """Compile; then run the tests, the cases, or just the program."""
+        """Compile; then run the tests, and the cases where those have passed, or just the program."""
         if not code.strip():
-            return Finding(BROKEN, COMPILE_ERROR, "no code", 0, count_tests(task))
-        if task.tests.strip() and not self.has_main(task.tests):
-            return Finding(CLEAN, TASK_ERROR, "the tests are broken: they have no main", 0, count_tests(task))
-        runnable = bool(task.tests.strip() or task.cases) or self.has_main(code)
-        files, command = self.build(task, code, runnable)
-        steps = self._steps(task, files, command) if runnable else [self._compile_step(command)]
-        report = self._run(files, steps, sandbox)
-        if report is None:
-            return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox", 0, count_tests(task))
-        compiled, runs = report["steps"][0], report["steps"][1:]
-        if compiled["exit"] != 0 or compiled["limit"]:
-            return self._not_compiled(task, compiled, sandbox)
-        reward = WARNINGS if WARNING.search(compiled["stderr"]) else CLEAN
-        if not runnable:
-            return Finding(reward, COMPILED if reward == CLEAN else COMPILED_WITH_WARNINGS, "no tests")
-        return _judge(task, runs, reward)
+            return Finding(BROKEN, COMPILE_ERROR, "no code", 0, self.count_tests(task))
+        if not task.tests.strip():
+            return self._program(task, code, sandbox)
+        finding = self._tests(task, code, sandbox)
+        if not task.cases or finding.level != PASS:
+            return finding
+        cases = self._program(task, code, sandbox)
+        passed = finding.tests_passed + cases.tests_passed
+        return Finding(cases.reward, cases.level, cases.detail, passed, finding.tests_total + cases.tests_total)
 
-    def _compile_step(self, command: list[str]) -> dict:
-        return {"argv": command, "limits": self.compile_limits(), "needed": True}
+    def _tests(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
+        total = self.count_tests(task)
+        if broken := self.broken_tests(task):
+            return Finding(CLEAN, TASK_ERROR, f"the tests are broken: {broken}", 0, total)
+        if refusal := self.refusal(task, code):
+            return Finding(BROKEN, COMPILE_ERROR, refusal, 0, total)
+        build = self.build_tests(task, code)
+        steps = [*build.steps, *([build.run] if build.run else [])]
+        outcome = self._compiled(task, code, build, steps, sandbox)
+        if isinstance(outcome, Finding):
+            return outcome
+        reward, runs = outcome
+        if build.run is None:
+            return _only_compiled(reward, self.unrun(task))
+        tests = self.judge_tests(task, build, runs[0])
+        return combine(tests, max(build.tests, len(tests)), failed_reward=reward)
 
-    def _steps(self, task: Task, files: dict[str, str], command: list[str]) -> list[dict]:
-        limits = self.settings.limits.job()
-        run = {"argv": [f"/tmp/{PROGRAM}"], "limits": limits}
-        runs = [{**run, "stdin": case["stdin"]} for case in task.cases]
-        if task.tests.strip():
-            runs.insert(0, {**run, "evidence": secrets.token_hex(16)})
-        runs = runs or [run]
-        runs[0]["remove"] = sorted(files)  # a program has no need of its own source, or the tests'
-        return [self._compile_step(command), *runs]
-
-    def _run(self, files: dict[str, str], steps: list[dict], sandbox: Sandbox) -> dict | None:
-        patience = max((step["limits"] for step in steps), key=lambda limits: limits["wall_seconds"])
-        job = {"kind": "steps", "files": files, "steps": steps, "limits": patience, "runs": len(steps)}
-        return sandbox.run(job, self.view)
-
-    def _not_compiled(self, task: Task, compiled: dict, sandbox: Sandbox) -> Finding:
-        """A compiler that gives no reason is a suspect itself, until it has compiled a known-good program."""
-        if compiled["limit"]:
-            level, detail = run_trouble(compiled)
-            return Finding(BROKEN, level, f"compiling: {detail}", 0, count_tests(task))
-        reason = compile_error(compiled["stderr"])
-        if reason is None or "internal compiler error" in reason or "cannot execute" in reason:
-            files, command = self.good_program(task)
-            good = self._run(files, [self._compile_step(command)], sandbox)
-            if good is None or good["steps"][0]["exit"] != 0:
-                said = (good["steps"][0]["stderr"].strip().splitlines() or ["nothing"])[-1] if good else "nothing"
-                raise SandboxError(f"{command[0]} does not compile a known-good program; it says: {said[:200]}")
-        return Finding(BROKEN, COMPILE_ERROR, reason or "the compiler crashes", 0, count_tests(task))
-
-
-def count_tests(task: Task) -> int:
-    """Test text that is compiled in counts as one test, each case as one."""
-    return bool(task.tests.strip()) + len(task.cases)
-
-
-def compile_error(diagnostics: str) -> str | None:
-    """The first error with its line, on one line; None where there is none."""
-    if found := LINK_ERROR.search(diagnostics):
-        return found[0]
-    if found := ERROR.search(diagnostics):
-        where = f"{found[1]} line {found[2]}: " if found[2] else ""
-        return f"{where}{found[3]}"
-    return None
-
-
-def _judge(task: Task, runs: list[dict], reward: float) -> Finding:
-    tests = []
-    runs = list(runs)
-    if not task.tests.strip() and not task.cases:
-        trouble = run_trouble(runs[0])
+    def _program(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
+        build = self.build(task, code, bool(task.cases) or self.is_program(task, code))
+        stdins = [case["stdin"] for case in task.cases] or [""]
+        runs = [{**build.run, "stdin": stdin} for stdin in stdins] if build.run else []
+        outcome = self._compiled(task, code, build, [*build.steps, *runs], sandbox)
+        if isinstance(outcome, Finding):
+            return outcome
+        reward, reports = outcome
+        if build.run is None:
+            return _only_compiled(reward, self.unrun(task))
+        if task.cases:
+            return combine(judge_cases(reports, task.cases), len(task.cases), failed_reward=reward)
+        trouble = run_trouble(reports[0])
         return Finding(reward, *trouble) if trouble else Finding(RUNS, RAN, "no tests")
-    if task.tests.strip():
-        tests.append(_judge_tests(runs.pop(0)))
-    return combine([*tests, *judge_cases(runs, task.cases)], count_tests(task), failed_reward=reward)
+
+    def unrun(self, task: Task) -> str:
+        """Why nothing was run, for a verdict."""
+        return "no tests"
+
+    def _compiled(
+        self, task: Task, code: str, build: Build, steps: list[dict], sandbox: Sandbox
+    ) -> Finding | tuple[float, list[dict]]:
+        """The finding where it does not compile; else what compiling is worth, and the reports on the runs."""
+        total = build.tests + len(task.cases) if build.tests else self.count_tests(task)
+        report = self.run_steps(build, steps, sandbox)
+        if report is None:
+            return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox", 0, total)
+        compiled, runs = report[: len(build.steps)], report[len(build.steps) :]
+        for step in compiled:
+            if step["limit"]:
+                level, detail = LIMITS[step["limit"]]
+                return Finding(BROKEN, level, f"compiling: {detail}", 0, total)
+        diagnosis = self.diagnose(task, code, build, compiled)
+        failed = any(step["exit"] != 0 for step in compiled)
+        if diagnosis.exhausted:
+            return Finding(BROKEN, RESOURCE_LIMIT, f"compiling: {diagnosis.error}", 0, total)
+        if failed and (diagnosis.error is None or diagnosis.dubious):
+            self._expect_working(task, sandbox)
+        if failed and diagnosis.in_tests and self.are_broken(task, diagnosis, sandbox):
+            return Finding(CLEAN, TASK_ERROR, f"the tests are broken: {diagnosis.error}", 0, total)
+        if failed or diagnosis.error:
+            return Finding(BROKEN, COMPILE_ERROR, diagnosis.error or "the compiler crashes", 0, total)
+        return (WARNINGS if diagnosis.warned else CLEAN), runs
+
+    def run_steps(self, build: Build, steps: list[dict], sandbox: Sandbox) -> list[dict] | None:
+        """Reports on `steps` among a build's files; None where the job breaks its sandbox."""
+        patience = max((step["limits"] for step in steps), key=lambda limits: limits["wall_seconds"])
+        job = {"kind": "steps", "files": build.files, "steps": steps, "limits": patience, "runs": len(steps)}
+        report = sandbox.run(job, self.view)
+        return report and report["steps"]
+
+    def _expect_working(self, task: Task, sandbox: Sandbox) -> None:
+        """SandboxError where the compiler, which gave no reason, does not compile a known-good program either."""
+        build = self.good_build(task)
+        good = self.run_steps(build, build.steps, sandbox)
+        if good is None or any(step["exit"] != 0 for step in good):
+            said = (good[-1]["stderr"].strip().splitlines() or ["nothing"])[-1] if good else "nothing"
+            command = build.steps[0]["argv"][0]
+            raise SandboxError(f"{command} does not compile a known-good program; it says: {said[:200]}")
 
 
-def _judge_tests(run: dict) -> Test:
-    """Compiled-in tests pass where their main came to its end, and said so, and the process then ended well."""
-    if found := ASSERTION.search(run["stderr"]):
-        return Test(WRONG_ANSWER, f"{found[1]} line {found[2]}: assert({found[3]})")
-    if trouble := run_trouble(run):
-        return Test(trouble[0], trouble[1])
-    return Test(None) if run["evidence"] else Test(RUNTIME_ERROR, "ended before its tests did")
+def _only_compiled(reward: float, why: str) -> Finding:
+    return Finding(reward, COMPILED if reward == CLEAN else COMPILED_WITH_WARNINGS, why)

@@ -20,6 +20,7 @@ LIMITS = {
     "cpu": (TIMEOUT, "out of CPU time"),
     "wall": (TIMEOUT, "out of wall-clock time"),
     "output": (RESOURCE_LIMIT, "too much output"),
+    "memory": (RESOURCE_LIMIT, "too much memory"),
 }
 SHOWN = 40  # characters of an output
 

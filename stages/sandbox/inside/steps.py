@@ -8,7 +8,7 @@ import os
 import signal
 
 from children import refuse_children
-from elf import defined
+from objects import defined
 from python_program import empty_folders
 from supervise import Supervisor, write_all
 
@@ -24,8 +24,8 @@ def run(supervisor: Supervisor, job: dict) -> dict:
     - `environment` ({name: text}), added to the sandbox's own
     - `needed` True: a failure ends the job, as does any step that passes a limit other than that on output
     - `channel` (bytes): how much is taken of what the process writes to descriptor 3; the report's `said`, in hex
-    - `sealed` True: the program that argv[0] names starts in folders that hold nothing, not even the program: they are
-      emptied, the program is put back, and gone before it begins. It cannot read its own file, unless `readable`
+    - `sealed` (path of a program): the process starts in folders that hold nothing but that file, as it was before it
+      was first run. Where it is what `argv` names it is gone once it runs, and cannot be read, unless `readable`
     - `alone` True: the process may start threads, and no processes
     - `defines` (an object file's name, a list of symbols): the report's `defines` are those that the file defines, and
       None where it is no object file; looked up after the step
@@ -56,8 +56,8 @@ def _write(path: str, data: bytes, mode: int) -> None:
 
 
 def _seal(step: dict, kept: dict[str, bytes]) -> None:
-    """Leave nothing but the program, as it was when it was first run."""
-    path = step["argv"][0]
+    """Empty the folders and put the program back."""
+    path = step["sealed"]
     if path not in kept:
         with open(path, "rb") as file:
             kept[path] = file.read()
@@ -79,9 +79,9 @@ def _step(supervisor: Supervisor, step: dict) -> dict:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         program = step["argv"][0]
-        if step.get("sealed"):
+        if program == step.get("sealed"):
             program = os.open(program, os.O_PATH | os.O_CLOEXEC)
-            os.unlink(step["argv"][0])
+            os.unlink(step["sealed"])
         if step.get("alone"):
             refuse_children()
         os.execve(program, step["argv"], {**os.environ, **step.get("environment", {})})

@@ -1,0 +1,95 @@
+"""Tools of this machine as the sandbox has them, and the folder of what is made with them once.
+
+That folder lies in the user's cache, one per toolchain and flags; jobs see it read-only at `Workshop.at`. What is made
+in it comes from trusted text alone, and is made among the paths that jobs have, since compilers remember paths.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stages.common.errors import SandboxError
+from stages.sandbox import View
+from stages.sandbox.bubblewrap import arguments, executable
+
+SEARCH = "/usr/bin:/usr/local/bin:/bin"  # what a sandbox sees
+UNUSED_SECONDS = 30 * 24 * 3600.0  # a folder that nobody used for so long is removed
+
+
+def find(name: str, search: str = SEARCH) -> str | None:
+    """Path of a command as the sandbox has it."""
+    return shutil.which(name, path=search)
+
+
+def version(path: str) -> str:
+    """The first line that a tool says about its version."""
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, env={"LANG": "C"})
+    return (said.stdout.splitlines() or ["unknown"])[0]
+
+
+class Workshop:
+    """The folder of one toolchain and flags: `path` outside, `at` inside a sandbox, beside the `folders` of its view.
+
+    SandboxError where it cannot be made.
+    """
+
+    def __init__(self, name: str, key: str, folders: tuple[tuple[str, str], ...] = ()) -> None:
+        self.at = f"/forge/{name}"
+        self.parent = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "halo-forge" / name
+        self.path = self.parent / key
+        self.folders = ((self.at, str(self.path)), *folders)
+
+    def make(self, fill: Callable[["Workshop"], None]) -> None:
+        """Have `fill` make the files of a new folder; nothing is done where there is one."""
+        if self.path.is_dir():
+            os.utime(self.path)
+            return
+        try:
+            self.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SandboxError(f"{self.parent}: {error.strerror}; XDG_CACHE_HOME can name another folder") from None
+        self._remove_old()
+        with tempfile.TemporaryDirectory(dir=self.parent, prefix=".") as folder:
+            made = Workshop.__new__(Workshop)
+            made.at, made.parent, made.path = self.at, self.parent, Path(folder, "made")
+            made.folders = ((self.at, str(made.path)), *self.folders[1:])
+            made.path.mkdir()
+            fill(made)
+            with contextlib.suppress(OSError):  # another process may have been faster
+                made.path.rename(self.path)
+
+    def _remove_old(self) -> None:
+        for folder in self.parent.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def run(self, command: list[str], stdin: str = "", proc: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a tool on trusted text, with the sandbox's paths, in this folder, which it may write to; `proc`: it needs
+        /proc."""
+        path = executable()
+        if path is None:
+            arguments(View(), proc=False)  # says what is missing
+        confined = arguments(View(folders=self.folders), proc)
+        confined += ["--bind", str(self.path), self.at, "--chdir", self.at]
+        return subprocess.run(
+            [path or "bwrap", *confined, "--", *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={},
+        )
+
+    def expect(self, command: list[str], stdin: str = "", proc: bool = False) -> str:
+        """What the tool says on stderr; SandboxError where it fails."""
+        done = self.run(command, stdin, proc)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+            raise SandboxError(f"{command[0]} does not compile a known-good file; it says: {last[:200]}")
+        return done.stderr
