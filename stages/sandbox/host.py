@@ -220,6 +220,11 @@ class Sandbox:
         self._zygotes: dict[tuple[View, int], _Zygote] = {}
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._closed
+
     def run(self, job: dict, view: View) -> dict | None:
         """The job's report; None where the job breaks its sandbox each time. SandboxError for faults of the machine.
 

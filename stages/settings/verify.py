@@ -12,7 +12,7 @@ class Limits(Settings):
 
     cpu_seconds: int = Field(10, ge=1, description="CPU time of one run (s): a module with all its tests, or one case")
     wall_factor: float = Field(3.0, ge=1, description="wall-clock limit as a multiple of the CPU limit, plus 2 s")
-    memory_mb: int = Field(1024, ge=64, description="address space per process (MiB)")
+    memory_mb: int = Field(1024, ge=64, description="address space per process, and memory of all together (MiB)")
     processes: int = Field(64, ge=8, description="processes and threads at once")
     file_mb: int = Field(64, ge=1, description="size of one written file (MiB)")
     tmp_mb: int = Field(256, ge=8, description="size of /tmp (MiB); lives in memory")

@@ -46,6 +46,9 @@ class Verifier(abc.ABC):
     def check_task(self, task: Task) -> None:  # noqa: B027 - most verifiers take every task
         """Raise InputError for a task that this verifier cannot judge; its message goes behind the task's name."""
 
+    def close(self) -> None:  # noqa: B027 - most verifiers hold nothing
+        """Give back what it holds beyond this process, such as a connection; called when all samples are judged."""
+
     @abc.abstractmethod
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         """Judge `code`, the program that extract_code found. Runs in several threads, each with its own sandbox."""

@@ -120,7 +120,7 @@ class CFamily(Compiled):
             workshop.expect([*self._compile(language), "-c", good, "-o", target])
             asked = workshop.expect([*self.command(language), "-E", "-v", "-x", LANGUAGES[language], "-"])
             for line in _between(asked, "#include <...>", "End of search"):
-                roots |= {os.path.normpath(line.strip()), os.path.realpath(line.strip())}
+                roots |= _places(line.strip())
             command = link_command(workshop, self.command(language), target, self._libraries(), self.linkers)
             whole = shlex.join(command).replace(target, OBJECT).replace(f"{workshop.at}/good", self.program)
             (workshop.path / f"link-{language}").write_text(whole)
@@ -338,6 +338,13 @@ def _stamps(paths: list[str]) -> str:
     found = (os.stat(path) for path in paths)
     text = "".join(f"{path} {at.st_size} {at.st_mtime_ns}\n" for path, at in zip(paths, found, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _places(folder: str) -> set[str]:
+    """A folder of headers by all its names, and the folders that links in it lead to."""
+    with os.scandir(folder) as entries:
+        links = {os.path.dirname(os.path.realpath(entry)) for entry in entries if entry.is_symlink()}
+    return {os.path.normpath(folder), os.path.realpath(folder), *(at for at in links if "/include" in at)}
 
 
 def _between(text: str, first: str, last: str) -> list[str]:

@@ -128,7 +128,7 @@ class Compiled(Verifier):
             return outcome
         reward, runs = outcome
         if build.run is None:
-            return _only_compiled(reward, self.unrun(task))
+            return _only_compiled(reward, self.unrun(task), total)
         tests = self.judge_tests(task, build, runs[0])
         return combine(tests, max(build.tests, len(tests)), failed_reward=reward)
 
@@ -141,7 +141,7 @@ class Compiled(Verifier):
             return outcome
         reward, reports = outcome
         if build.run is None:
-            return _only_compiled(reward, self.unrun(task))
+            return _only_compiled(reward, self.unrun(task), len(task.cases))
         if task.cases:
             return combine(judge_cases(reports, task.cases), len(task.cases), failed_reward=reward)
         trouble = run_trouble(reports[0])
@@ -193,5 +193,5 @@ class Compiled(Verifier):
             raise SandboxError(f"{command} does not compile a known-good program; it says: {said[:200]}")
 
 
-def _only_compiled(reward: float, why: str) -> Finding:
-    return Finding(reward, COMPILED if reward == CLEAN else COMPILED_WITH_WARNINGS, why)
+def _only_compiled(reward: float, why: str, total: int) -> Finding:
+    return Finding(reward, COMPILED if reward == CLEAN else COMPILED_WITH_WARNINGS, why, 0, total)

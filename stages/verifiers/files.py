@@ -32,7 +32,11 @@ def verify_file(
         raise InputError(f"{', '.join(map(str, task_files))}: {error}") from None
     summary, work = VerdictSummary(LADDER), Work()
     began = time.monotonic()
-    records.write(out, _judged(tasks, samples, settings, verifiers, summary, work))
+    try:
+        records.write(out, _judged(tasks, samples, settings, verifiers, summary, work))
+    finally:
+        for verifier in verifiers.values():
+            verifier.close()
     return summary, _timing(time.monotonic() - began, summary.samples, settings, work)
 
 

@@ -13,7 +13,7 @@ from stages.common.records import Task
 from stages.verifiers.c_text import CText
 from stages.verifiers.c_unit import main_of
 from stages.verifiers.msvc_host import Report, decode
-from stages.verifiers.msvc_text import inspect
+from stages.verifiers.msvc_text import inspect, scrub
 from stages.verifiers.outcomes import Test, combine, judge_cases, run_trouble
 from stages.verifiers.verdicts import RAN, RUNS, RUNTIME_ERROR, WRONG_ANSWER, Finding
 
@@ -89,7 +89,7 @@ def judge(task: Task, report: Report, evidence: Evidence | None, reward: float) 
             "signal": None,
             "limit": run.limit,
             "stdout": decode(run.output),
-            "stderr": decode(run.errors),
+            "stderr": scrub(decode(run.errors)),
         }
         for run in report.runs
     ]

@@ -39,6 +39,7 @@ DIAGNOSTIC = re.compile(
 NOTE = re.compile(r"(?P<file>.{0,400}?)\s?\((?P<line>\d{1,9})(?:,\d{1,9})?\)\s?: ")
 WARNING_CODE = re.compile(r"C(?:4\d{3}|5\d{3}|6\d{3}|26\d{3}|28\d{3})|(?:LNK|CVT|RC)4\d{3}|D(?:4|9)\d{3}")
 PATH = re.compile(r"(?:\b[A-Za-z]:|\\)\\(?:[^\\/:*?\"<>|'\n]{1,100}\\)*")
+RANDOM = re.compile(r"\b(?:unit-|forge_|job-|run-|in-)[0-9a-f]{16,32}(?:_[tv]\b)?")  # names of ours
 SOURCES = re.compile(r"(?:^|[\\/])((?:solution|tests)\.(?:c|cpp))$")
 # A full disk, a lack of memory or a virus scanner may be behind these as well as the code.
 DOUBTFUL = re.compile(r"C10(?:01|02|60|63|69|76|81|85|88|90)|C1902|LNK1(?:000|102|104|181|201)")
@@ -135,9 +136,14 @@ def first_error(output: str, opaque: bool) -> Error | None:
     for number, found in _diagnostics(lines):
         code = found["code"]
         if not WARNING_CODE.fullmatch(code):
-            message = "" if opaque else f": {PATH.sub('', found['message'])}"
+            message = "" if opaque else f": {scrub(found['message'])}"
             return Error(code, f"{_place(lines, number)}{code}{message}")
     return None
+
+
+def scrub(text: str) -> str:
+    """Without the host's folders and without what differs from job to job."""
+    return RANDOM.sub("...", PATH.sub("", text))
 
 
 def _lines(output: str) -> list[str]:

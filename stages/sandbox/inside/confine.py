@@ -52,13 +52,15 @@ def _mount(kind: str, at: str, flags: int, options: str) -> None:
 
 
 def fresh_mounts(tmp_mb: int) -> None:
-    """Mount an empty /tmp and /dev/shm (MiB each at most) and the new pid namespace's /proc over the shared ones.
-
-    /proc shows processes only (`subset=pid`): its other files are the machine's. Where it cannot be mounted, as in
-    containers that mask parts of it, an empty read-only /proc takes its place.
-    """
+    """Mount an empty /tmp and /dev/shm (MiB each at most) and the new pid namespace's /proc over the shared ones."""
     for folder in ("/tmp", "/dev/shm"):
         _mount("tmpfs", folder, NOSUID | NODEV, f"size={tmp_mb}m,mode=1777,nr_inodes={INODES}")
+    narrow_proc()
+
+
+def narrow_proc() -> None:
+    """Mount a /proc that shows processes only (`subset=pid`), as its other files are the machine's. Where that cannot
+    be, as in containers that mask parts of it, an empty read-only /proc takes its place."""
     try:
         _mount("proc", "/proc", NOSUID | NODEV | NOEXEC, "subset=pid")
     except OSError:

@@ -45,7 +45,7 @@ import python_candidate
 import python_judge
 import python_program
 import steps
-from confine import clone_into_namespaces, drop_privileges, forget_connections, fresh_mounts
+from confine import clone_into_namespaces, drop_privileges, forget_connections, fresh_mounts, narrow_proc
 from python_program import empty_folders
 from supervise import HostGone, Supervisor, read_exactly, receive, write_all
 
@@ -129,6 +129,9 @@ def _job(descriptors: list[int], spare_user: bool, nested: bool) -> None:
         job = receive(descriptor)
         if nested:
             fresh_mounts(job["tmp_mb"])
+        else:
+            with contextlib.suppress(OSError):
+                narrow_proc()
         os.chdir("/tmp")
         drop_privileges(spare_user)
         if job["kind"] == "session":
