@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 from stages.common.errors import SandboxError
+from stages.sandbox import abilities
 from stages.settings.verify import RustSettings
 from stages.verifiers.toolchain import Workshop
 
@@ -69,11 +70,13 @@ class Crates:
         # The flags are those of solutions, so that both fit together.
         environment = {
             "RUSTC": f"{self.root}/bin/rustc",
+            **loading(self.root),
             "CARGO_HOME": "/tmp/cargo",
             "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(self.options.flags),
         }
         command = [f"{self.root}/bin/cargo", "build", "--offline", "--release", "--message-format=json"]
-        done = workshop.run(["/usr/bin/env", *(f"{k}={v}" for k, v in environment.items()), *command])
+        proc = abilities()["proc"]
+        done = workshop.run(["/usr/bin/env", *(f"{k}={v}" for k, v in environment.items()), *command], proc=proc)
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.startswith("error")]
             last = (said or done.stderr.strip().splitlines() or ["nothing"])[0]
@@ -98,6 +101,11 @@ class Crates:
     def arguments(self) -> list[str]:
         """For rustc, inside a sandbox."""
         return json.loads((self.workshop.path / ARGUMENTS).read_text())
+
+
+def loading(root: str) -> dict[str, str]:
+    """The environment in which the toolchain at `root` finds its libraries where there is no /proc."""
+    return {} if root == "/usr" else {"LD_LIBRARY_PATH": f"{root}/lib"}
 
 
 def _name(spec: str) -> str:

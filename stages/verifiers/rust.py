@@ -23,7 +23,7 @@ from stages.verifiers import rust_unit
 from stages.verifiers.base import SelfTest, expect_language
 from stages.verifiers.c_family import prerequisites
 from stages.verifiers.compiled import PROGRAM, Build, Compiled, Diagnosis
-from stages.verifiers.crates import Crates
+from stages.verifiers.crates import Crates, loading
 from stages.verifiers.outcomes import Test, run_trouble
 from stages.verifiers.rust_text import RustText
 from stages.verifiers.toolchain import SEARCH, Workshop, find, version
@@ -37,8 +37,7 @@ ERROR = re.compile(rf"^(?:{PLACE})?error(?:\[\w+\])?: (?!aborting due to)(?P<wha
 WARNING = re.compile(rf"^{PLACE}warning(?:\[\w+\])?: ", re.MULTILINE)
 DUBIOUS = re.compile(r"linking with|linker |the compiler unexpectedly panicked|internal compiler error|No space left")
 OUT_OF_MEMORY = re.compile(r"out of memory|memory allocation of|Cannot allocate memory")
-# Some lints say nothing of code that is to be tested; and of groups none can be forced.
-NO_LINTS = {"dead-code", "warnings", "unused-macros", "special-module-name"}
+UNASKED = ("dead-code", "unused-macros")  # lints that say nothing of code that is to be tested
 GOOD = "fn main() {}\n"
 
 
@@ -49,7 +48,7 @@ class Rust(Compiled):
         super().__init__(settings)
         self.options = settings.rust
         self.view = View()
-        self.rustc = ""
+        self.root = ""
         self._tool: str | None = shutil.which("rustc", path=f"{os.environ.get('PATH', '')}:{SEARCH}:{_home_tools()}")
         self._lints: list[str] = []
         self._crates: list[str] = []
@@ -63,7 +62,7 @@ class Rust(Compiled):
         sysroot = self._sysroot()
         folders = () if sysroot.startswith("/usr/") or sysroot == "/usr" else ((TOOLCHAIN_AT, sysroot),)
         root = TOOLCHAIN_AT if folders else sysroot
-        self.rustc = f"{root}/bin/rustc"
+        self.root = root
         workshop = Workshop("crates", value_hash([self.fingerprint(), sysroot]), folders)
         crates = Crates(workshop, root, self.options)
         if trouble := crates.check():
@@ -85,7 +84,7 @@ class Rust(Compiled):
     def _default_lints(self) -> list[str]:
         done = subprocess.run([self._tool, "-W", "help"], capture_output=True, text=True, check=False)
         rows = (line.split() for line in done.stdout.splitlines())
-        return [row[0] for row in rows if row[1:2] == ["warn"] and row[0] not in NO_LINTS]
+        return [row[0] for row in rows if row[1:2] == ["warn"] and row[0] not in (*UNASKED, "warnings")]
 
     def check_task(self, task: Task) -> None:
         """Rust only."""
@@ -126,14 +125,27 @@ class Rust(Compiled):
         return self.build(task, GOOD, True)
 
     def _compile_step(self, kind: str, source: str) -> dict:
-        command = [self.rustc, f"--edition={self.options.edition}", f"--crate-type={kind}", *self.options.flags]
-        command += [*self._lints, *self._crates, "--error-format=short", "-Ccodegen-units=1"]
+        command = [
+            f"{self.root}/bin/rustc",
+            f"--sysroot={self.root}",
+            f"--edition={self.options.edition}",
+            f"--crate-type={kind}",
+            *self.options.flags,
+        ]
+        command += [
+            *self._lints,
+            *(f"-A{name}" for name in UNASKED),
+            *self._crates,
+            "--error-format=short",
+            "-Ccodegen-units=1",
+        ]
         return {
             "argv": [*command, f"--emit=link={PROGRAM},dep-info=/tmp/{DEPENDENCIES}", source],
             "limits": self.settings.limits.job(
                 cpu_seconds=self.options.compile_cpu_seconds, memory_mb=self.options.compile_memory_mb
             ),
             "needed": True,
+            "environment": loading(self.root),
             "collect": {DEPENDENCIES: DEPENDENCIES_BYTES},
         }
 
@@ -164,7 +176,7 @@ class Rust(Compiled):
         path, line, dubious = os.path.basename(found["file"] or ""), found["line"], DUBIOUS.search(said) is not None
         if path == SOURCE:
             return Diagnosis(f"{SOURCE} line {line}: {what}", dubious=dubious)
-        if path and int(line) <= lines:
+        if path == "<anon>" and int(line) <= lines:
             return Diagnosis(f"tests.rs line {line}: {what}", in_tests=what, dubious=dubious)
         return Diagnosis(f"behind its end: {what}" if path else what, dubious=dubious)
 
@@ -178,14 +190,13 @@ class Rust(Compiled):
         """Tests pass by their own reports, the last one only where the process then ended well."""
         names = [test.path for test in RustText(task.tests).tests()[0]]
         reports = rust_unit.read_reports(bytes.fromhex(run["said"]), bytes.fromhex(build.secret))
-        tests = []
+        tests, lines = [], task.tests.count("\n") + 1
         for number, report in enumerate(reports):
             if report.kind not in "PFE" or report.test != number or number >= len(names):
                 break
-            place = f"{names[number]}: tests.rs line {report.line}: " if report.kind == "F" and report.line else ""
-            detail = f"{place or names[number] + ': '}{report.text}"
+            place = f"tests.rs line {report.line}: " if report.kind == "F" and 0 < report.line <= lines else ""
             level = {"P": None, "F": WRONG_ANSWER, "E": RUNTIME_ERROR}[report.kind]
-            tests.append(Test(level, detail if level else ""))
+            tests.append(Test(level, f"{names[number]}: {place}{report.text}" if level else ""))
         done = len(reports) == len(names) + 1 and reports[-1].kind == "D" and len(tests) == len(names)
         trouble = run_trouble(run) or (None if done else (RUNTIME_ERROR, "ended before its tests did"))
         return [*tests[: len(names) - 1], Test(*trouble)] if trouble else tests

@@ -22,6 +22,8 @@ OWN_CRATE = re.compile(r"(?<![\w$])(\$?)crate(\s*::)")
 REFUSED = {"asm", "global_asm", "naked_asm", "no_mangle", "export_name", "link_section", "link_name", "naked"}
 RENAMED_STANDARD = re.compile(r"\bas\s+(?:std|core|alloc)\b")
 EQUALITY = re.compile(r"\bPartial(?:Eq|Ord)\s*<([^;{}]{0,200}?)>\s*for\s+([\w:]+)|\bPartial(?:Eq|Ord)\s+as\b")
+DERIVED = re.compile(r"\bderive\s*\([^()]*\)")
+BY_MACRO = re.compile(r"\bimpl\b[^{};]{0,200}\$")
 MARK = re.compile(r"#\s*\[\s*test\s*\]")
 ATTRIBUTE = re.compile(r"\s*#\s*\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]")
 TEST_ATTRIBUTES = re.compile(r"#\s*\[\s*(?:test|ignore\b[^\[\]]*|should_panic\b[^\[\]]*|cfg\s*\(\s*test\s*\))\s*\]")
@@ -29,7 +31,7 @@ FUNCTION = re.compile(r"\s*(?P<visible>pub\s*(?:\([^()]*\)\s*)?)?(?:unsafe\s+)?f
 STRUCTURE = re.compile(
     r"(?P<visible>\bpub\s*(?:\([^()]*\)\s*)?)?\bmod\s+(?P<module>\w+)\s*\{|[{}]|(?P<test>#\s*\[\s*test\s*\])"
 )
-INNER = re.compile(r"\s+|//[^\n]*|(?P<comment>/\*)|(?P<attribute>#\s*!\s*\[)")
+INNER = re.compile(r"\A\ufeff?#!(?!\s*\[)[^\n]*|\s+|//[^\n]*|(?P<comment>/\*)|(?P<attribute>#\s*!\s*\[)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ class RustText:
         for found in EQUALITY.finditer(self.shown):
             if found[1] is None or found[1].strip() not in ("Self", found[2]):
                 return f"{' '.join(found[0].split())}: equality with a type that is not its own"
+        written = DERIVED.sub("", self.shown) if {"PartialEq", "PartialOrd"} & self.words else ""
+        if re.search(r"\bPartial(?:Eq|Ord)\b", written) and BY_MACRO.search(written):
+            return "equality by a macro that implements traits"
         return None
 
     def broken(self) -> str | None:

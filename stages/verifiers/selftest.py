@@ -12,7 +12,7 @@ from stages.verifiers import make
 from stages.verifiers.base import SelfTest, Verifier
 
 KINDS = get_args(SelfTest.__annotations__["kind"])
-VERSION = re.compile(r"\d\.\d")
+VERSION = re.compile(r"\b\d+[.-]\w")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def _faults(verifier: Verifier, tests: list[SelfTest], sandbox: Sandbox) -> Iter
 
 
 def _tools(fingerprint: dict[str, Any]) -> Iterator[str]:
-    """The versions in a fingerprint, each under its name."""
-    for name, value in fingerprint.items():
-        if isinstance(value, str) and VERSION.search(value):
-            yield value if value.startswith(name) else f"{name} {value}"
+    """The versions in a fingerprint, each under its name, and once where two tools say the same."""
+    versions = {value: name for name, value in fingerprint.items() if isinstance(value, str) and VERSION.search(value)}
+    for value, name in versions.items():
+        yield value if name.rstrip("+") in value else f"{name} {value}"

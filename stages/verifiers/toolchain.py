@@ -76,7 +76,7 @@ class Workshop:
         if path is None:
             arguments(View(), proc=False)  # says what is missing
         confined = arguments(View(folders=self.folders), proc)
-        confined += ["--bind", str(self.path), self.at, "--chdir", self.at]
+        confined = [*confined[:-1], self.at, "--bind", str(self.path), self.at]  # in place of the folder to begin in
         return subprocess.run(
             [path or "bwrap", *confined, "--", *command],
             input=stdin,

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import importlib
 import io
+import os
 import random
 import socket
 import sys
@@ -50,14 +51,14 @@ class CandidatePeer(Peer):
     def __init__(self, connection: socket.socket, module: types.ModuleType) -> None:
         super().__init__(connection, 1)
         self._module = module
-        self._output: io.StringIO | None = None
+        self._outputs: list[io.StringIO] = []
         self._folder: files.SharedFolder | None = None
 
     def serve_begin(self, wishes: tuple) -> bool:
         """First of all: what the tests will look at besides values."""
         if "output" in wishes:
-            self._output = io.StringIO()
-            sys.stdout = self._output
+            self._outputs = [io.StringIO(), io.StringIO()]
+            sys.stdout, sys.stderr = self._outputs
         if "input" in wishes:
             builtins.input = lambda prompt="": self.request("input", str(prompt))
             sys.stdin = _Input(self)
@@ -79,19 +80,25 @@ class CandidatePeer(Peer):
 
     def extras(self) -> Any:
         """What was printed and which files were written since the last message."""
-        if self._output is None and self._folder is None:
+        if not self._outputs and self._folder is None:
             return None
-        text = ""
-        if self._output is not None:
-            text = self._output.getvalue()[:OUTPUT_LIMIT].encode("utf-8", "replace").decode()
-            self._output.seek(0)
-            self._output.truncate()
-        return [text, self._folder.changes() if self._folder else None]
+        texts = []
+        for output in self._outputs:
+            texts.append(output.getvalue()[:OUTPUT_LIMIT].encode("utf-8", "replace").decode())
+            output.seek(0)
+            output.truncate()
+        return [texts, self._folder.changes() if self._folder else None]
 
     def take_extras(self, extras: Any) -> None:
-        """Files that the tests have written."""
-        if extras and self._folder:
-            self._folder.apply(extras[1])
+        """Files that the tests have written, and their environment."""
+        if not extras:
+            return
+        changes, environment = extras
+        if self._folder:
+            self._folder.apply(changes)
+        if environment is not None:
+            os.environ.clear()
+            os.environ.update(environment)
 
     def name_of_function(self, value: Any) -> str | None:
         """Only what the judge may take by name."""

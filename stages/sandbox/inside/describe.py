@@ -29,7 +29,7 @@ def can_be_base(kind: type) -> bool:
     """Whether a stand-in's class has the same builtin class as a base, and not a stand-in of it."""
     if kind in vocabulary.VALUES or mirrors.base_of(kind) is kind:
         return kind is not bool
-    return issubclass(kind, BaseException) and kind in vocabulary.TYPE_NAMES
+    return issubclass(kind, BaseException) and vocabulary.exception_name(kind) is not None
 
 
 def bases(kind: type) -> list[type]:

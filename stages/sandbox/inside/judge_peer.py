@@ -8,6 +8,7 @@ Runs inside the sandbox and imports the standard library alone.
 
 import builtins
 import functools
+import itertools
 import numbers
 import os
 import random
@@ -45,9 +46,10 @@ _OF_CONTAINERS = ("len", "iter", "next", "reversed", "getitem", "setitem", "deli
 _OF_OTHERS = ("call", "str", "repr", "format", "enter", "aenter", "aiter", "anext")
 ASKED_OF_ALL = frozenset(f"__{name}__" for name in (*_OF_CONTAINERS, *_OF_OTHERS))
 ELEMENTS = ("__iter__", "__getitem__")
+LOOKED = "_forge_looked"
+LOOK_LIMIT = 100_000  # elements of an object that are fetched at once
 STEPS = ("__next__", "__anext__", "send", "throw", "asend", "athrow", "__getitem__")
 CLASS_NAMES = ("__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__annotations__")
-LOOKS = ("name", "get", "item", "members")
 INPUT_METHODS = ("read", "readline")
 
 
@@ -61,13 +63,16 @@ class JudgePeer(Peer):
     asks_identity = False
     fetches_ahead = True
 
-    def __init__(self, connection: socket.socket, wishes: tuple[str, ...], guarded: Sequence = ()) -> None:
+    def __init__(
+        self, connection: socket.socket, wishes: tuple[str, ...], guarded: Sequence = (), assertions: Sequence = ()
+    ) -> None:
         super().__init__(connection, 0)
-        self._guarded = guarded
+        self._guarded, self._assertions = guarded, assertions
         self.gone = False
         self.failed: dict[int, BaseException] = {}  # assertions that failed in calls of the candidate's
         self._folder: files.SharedFolder | None = None
         self._wishes = wishes
+        self._environment = dict(os.environ)
         self.request("begin", wishes)
         if "files" in wishes:
             self._folder = files.SharedFolder()
@@ -82,7 +87,7 @@ class JudgePeer(Peer):
         before = self.unanswered
         try:
             found = super().request(operation, *values)
-            if operation in LOOKS and _is_every_failure(found):
+            if _is_every_failure(found):
                 raise TypeError("an exception of the solution's that every failure is one of")
             return found
         except ProtocolError:
@@ -98,16 +103,23 @@ class JudgePeer(Peer):
         raise Gone
 
     def extras(self) -> Any:
-        """The files that the tests have written."""
-        return [None, self._folder.changes()] if self._folder else None
+        """The files that the tests have written, and the environment where they have changed it."""
+        changes = self._folder.changes() if self._folder else None
+        environment = None
+        if "environment" in self._wishes and self._environment != os.environ:
+            self._environment = dict(os.environ)
+            environment = self._environment
+        return [changes, environment] if changes or environment is not None else None
 
     def take_extras(self, extras: Any) -> None:
         """What the candidate has printed and written."""
         if extras is None:
             return
-        text, changes = extras
-        if text and "output" in self._wishes and type(text) is str:
-            sys.stdout.write(text)
+        outputs, changes = extras
+        if "output" in self._wishes:
+            for text, stream in zip(outputs, (sys.stdout, sys.stderr), strict=True):
+                if type(text) is str and text:
+                    stream.write(text)
         if self._folder:
             self._folder.apply(changes)
 
@@ -159,9 +171,14 @@ class JudgePeer(Peer):
 
     def to_tell(self, error: BaseException) -> BaseException:
         """An assertion that fails in a callback counts, whatever the candidate makes of it."""
-        if isinstance(error, AssertionError) or type(error).__name__ == "Failed":
+        if isinstance(error, AssertionError) or type(error).__name__ == "Failed" or self._in_assertion(error):
             self.failed[id(error)] = error
         return error
+
+    def _in_assertion(self, error: BaseException) -> bool:
+        """Whether it was raised where an assertion of the tests was being worked out."""
+        lines = [tb.tb_lineno for tb in _frames(error) if tb.tb_frame.f_code.co_filename == "tests.py"]
+        return any(first <= line <= last for line in lines for first, last in self._assertions)
 
     def to_raise(self, value: Any) -> BaseException:
         """One that comes back counts where it is raised."""
@@ -293,13 +310,20 @@ def _is_mock(value: Any) -> bool:
 
 def _is_every_failure(value: Any) -> bool:
     """Whether `except` with such a value, or one in it, would catch a failing assertion."""
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple):
         return any(map(_is_every_failure, value))
     return isinstance(value, type) and value in (AssertionError, Exception, BaseException)
 
 
 def _is_theirs(value: Any) -> bool:
     return isinstance(type(value), RemoteClass)
+
+
+def _frames(error: BaseException) -> Any:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
 
 
 def _may_stop(operation: str, values: tuple) -> bool:
@@ -322,14 +346,41 @@ def _guarded(special: str, forward: Callable, instead: Callable | None) -> Calla
                 return instead(self, *args, **kwargs)
             if special == "__len__" and any(remote.has_special(type(self), name) for name in ELEMENTS):
                 return sum(1 for _ in iter(self))  # as many as there are to compare
+            if special == "__iter__":
+                return _look(self, forward)
             if special not in ASKED_OF_ALL:
                 return _refused(special, self, args)
         elif special in ARITHMETIC or special in ORDER:
             return _between(special, forward, instead, self, args)
         result = forward(self, *args, **kwargs)
+        if special == "__len__" and remote.has_special(type(self), "__iter__"):
+            _expect_elements(self, result)
         return result is True if special == CONTAINS else result
 
     return method
+
+
+def _look(self: Any, forward: Callable) -> Any:
+    """An iterator over the elements; those of the last look, where the candidate has done nothing since."""
+    mine = remote.own(self)
+    party = mine[remote.PARTY]
+    stamp, kept = mine.get(LOOKED, (None, ()))
+    if stamp == party.requests:
+        return iter(kept)
+    begun = forward(self)
+    first = list(itertools.islice(begun, LOOK_LIMIT))
+    if len(first) == LOOK_LIMIT:
+        return itertools.chain(first, begun)
+    mine[LOOKED] = (party.requests, first)
+    return iter(first)
+
+
+def _expect_elements(self: Any, count: Any) -> None:
+    """TypeError for an object that has fewer elements to compare than it says."""
+    if type(count) is int and not remote.has_special(type(self), "__next__"):
+        found = sum(1 for _ in itertools.islice(iter(self), max(count, 0)))
+        if found < count:
+            raise TypeError(f"an object that says it has {count} elements has {found}")
 
 
 def _refused(special: str, self: Any, args: tuple) -> Any:

@@ -81,7 +81,7 @@ class Peer:
         kind, answer = "=", None
         try:
             serve = getattr(self, f"serve_{operation}", None)
-            if serve is None:
+            if serve is None or operation == "forever":
                 raise ProtocolError("no such operation")
             answer = serve(*values)
         except (EOFError, ProtocolError):
@@ -252,7 +252,7 @@ class Peer:
     def pack_object(self, packer: Packer, value: Any) -> None:
         """Add the node of an object that stays here."""
         if isinstance(value, type):
-            self.pack_class(packer, value)
+            packer.class_item(value)
         elif isinstance(value, BaseException):
             self._pack_exception(packer, value)
         else:
@@ -282,7 +282,8 @@ class Peer:
             args = []
         cause = error.__cause__ if isinstance(error.__cause__, BaseException) else None
         cause_item = packer.pack(cause) if cause is not None and cause is not error else None
-        packer.node(error, "e", number, of, args, describe.exception_text(error), cause_item)
+        held = tuple(part for pair in error.__dict__.items() if pair[0] != remote.NUMBER for part in pair)
+        packer.node(error, "e", number, of, args, describe.exception_text(error), cause_item, packer.pack(held))
 
     def pack_class(self, packer: Packer, kind: type) -> list[int]:
         """Add the node of a class; the first time with its description."""
@@ -384,7 +385,9 @@ class Peer:
         self._known[number] = value
         return value
 
-    def _exception(self, unpacker: Unpacker, number: int, of: Any, args: list, text: Any, cause: Any) -> BaseException:
+    def _exception(
+        self, unpacker: Unpacker, number: int, of: Any, args: list, text: Any, cause: Any, held: Any
+    ) -> BaseException:
         kind = unpacker.value(of)
         if not (isinstance(kind, type) and issubclass(kind, BaseException)) or type(text) is not str:
             raise ProtocolError("no exception")
@@ -397,6 +400,10 @@ class Peer:
             remote.bind(error, self, number)
         elif type(number) is int:
             error.__dict__[remote.NUMBER] = number
+        attributes = unpacker.value(held)
+        for name, value in zip(attributes[::2], attributes[1::2], strict=True):
+            if type(name) is str and not name.startswith("_forge"):
+                BaseException.__setattr__(error, name, value)
         BaseException.args.__set__(error, values or ((text[: describe.TEXT_LENGTH],) if text else ()))
         cause = unpacker.value(cause)
         if isinstance(cause, BaseException) and cause is not error:

@@ -126,7 +126,7 @@ def _main(plan: dict, entry_point: str | None, run_items: Callable | None, chann
     sys.setrecursionlimit(RECURSION_LIMIT)
     results = _Results(channel)
     try:
-        peer = JudgePeer(connection, tuple(plan["wishes"]), plan["guarded"])
+        peer = JudgePeer(connection, tuple(plan["wishes"]), plan["guarded"], plan["assertions"])
         names = Names(peer, entry_point, {"__name__": "test_task"})
         sys.modules["solution"] = Solution(names)
         if "files" in plan["wishes"]:

@@ -24,7 +24,8 @@ PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
 LABEL_LENGTH = 150
 # What tests may want to see of a module besides values, and the words in their text that say so.
 WISHES = {
-    "output": re.compile(r"\b(?:capsys|capfd|capsysbinary|redirect_stdout|stdout)\b"),
+    "output": re.compile(r"\b(?:capsys|capfd|capsysbinary|redirect_stdout|redirect_stderr|stdout|stderr)\b"),
+    "environment": re.compile(r"\b(?:environ|setenv|delenv|putenv)\b"),
     "input": re.compile(r"\b(?:input|stdin)\b"),
     "files": re.compile(r"\b(?:tmp_path|tmpdir|tmp_path_factory|tempfile|open|Path|pathlib|os\.path|shutil)\b"),
     "seed": re.compile(r"\brandom\.seed\b"),
@@ -52,8 +53,8 @@ def _wishes(text: str) -> list[str]:
 
 def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     """`steps`: marshalled list of (kind, label, marshalled code), in base64; `total`: tests of kind TEST and FUNCTION;
-    `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED; `guarded`: of `_guarded`. The same
-    for all samples of a task.
+    `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED; `guarded`: of `_guarded`;
+    `assertions`: first and last line of each. The same for all samples of a task.
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
@@ -61,6 +62,7 @@ def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     return {
         "wishes": _wishes(text),
         "guarded": _guarded(text),
+        "assertions": [[n.lineno, n.end_lineno] for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Assert)],
         "steps": base64.b64encode(marshal.dumps(steps)).decode(),
         "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
         "pytest": any(kind == PYTEST for kind, _, _ in steps),

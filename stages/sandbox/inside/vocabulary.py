@@ -6,10 +6,12 @@ Runs inside the sandbox and imports the standard library alone.
 import array
 import builtins
 import collections
+import contextlib
 import datetime
 import decimal
 import fractions
 import functools
+import importlib
 import io
 import itertools
 import math
@@ -92,6 +94,7 @@ for _made in ([], (), "", b"", set(), {}, range(1)):
 TYPES = {name: kind for kind, name in TYPE_NAMES.items()}
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
+STEERING = ("unittest", "doctest", "bdb", "pdb", "test", "antigravity", "this", "idlelib", "turtledemo", "lib2to3")
 PURE_BUILTINS = ("abs", "all", "any", "chr", "divmod", "len", "max", "min", "ord", "pow", "round", "sum")
 # Functions that change nothing and may be taken by name from either side.
 PURE = {
@@ -102,6 +105,24 @@ PURE = {
 }
 PURE.update({f"builtins.{n}": getattr(builtins, n) for n in PURE_BUILTINS})
 PURE_NAMES = {id(function): name for name, function in PURE.items()}
+
+
+def exception_name(kind: type) -> str | None:
+    """`module:name` of an exception of the standard library, where it is there under that name."""
+    module, name = kind.__module__, kind.__qualname__
+    known = isinstance(module, str) and isinstance(name, str) and find_exception(f"{module}:{name}") is kind
+    return f"{module}:{name}" if known else None
+
+
+def find_exception(name: str) -> type | None:
+    """The exception of that name, of a module that is loaded or can be; None for those with which tests are steered."""
+    module = name.partition(":")[0]
+    if module.split(".")[0] not in sys.stdlib_module_names or module.split(".")[0] in STEERING:
+        return None
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
+    found = find_function(name)
+    return found if isinstance(found, type) and issubclass(found, BaseException) else None
 
 
 def function_name(value: Any) -> str | None:

@@ -14,9 +14,10 @@ are copied; everything else stays where it is, and a handle crosses. Nothing tha
 | [k, name, item]              | a view of a dict                                                             |
 | [n, kind, shape, base64, scalar] | an array or scalar of NumPy                                            |
 | [T, name], [F, name]         | a type, a function by name                                                   |
+| [X, name]                    | an exception of the standard library by name                                 |
 | [K, number, ...], [K, number] | a class of the sender, described the first time                             |
 | [h, number, class, base]     | an object of the sender; `base` is its builtin content, or null              |
-| [e, number, class, items, text, cause] | an exception of the sender                                         |
+| [e, number, class, items, text, cause, held] | an exception of the sender; `held`: its attributes           |
 | [r, number]                  | an object of the receiver                                                    |
 
 Runs inside the sandbox and imports the standard library alone.
@@ -29,7 +30,7 @@ from typing import Any
 import arrays
 import mirrors
 from line import ProtocolError
-from vocabulary import CONSTRUCTED, CONSTRUCTOR_OF, TYPE_NAMES, TYPES, VIEWS
+from vocabulary import CONSTRUCTED, CONSTRUCTOR_OF, TYPE_NAMES, TYPES, VIEWS, exception_name, find_exception
 
 DEPTH_LIMIT = 400  # of immutable values, whose hash is computed by recursion in C
 ATOMS = frozenset({int, float, str, bool, type(None)})
@@ -184,6 +185,8 @@ class Packer:
             return self.node(kind, "r", self.party.number_of(kind))
         if kind in TYPE_NAMES:
             return self.node(kind, "T", TYPE_NAMES[kind])
+        if issubclass(kind, BaseException) and (name := exception_name(kind)):
+            return self.node(kind, "X", name)
         return self.party.pack_class(self, kind)
 
 
@@ -274,9 +277,16 @@ class Unpacker:
             "c": lambda: CONSTRUCTED[node[1]][2](*self.items(node[2])),
             "k": lambda: DICT_VIEWS[node[1]](self.items(node[2])[0]),
             "T": lambda: TYPES[node[1]],
+            "X": lambda: _found(find_exception(node[1])),
             "n": lambda: arrays.from_parts(*node[1:]),
         }.get(tag)
         return make() if make else self.party.unpack_object(self, tag, node)
+
+
+def _found(value: Any) -> Any:
+    if value is None:
+        raise ProtocolError("no such name")
+    return value
 
 
 def _natural(number: Any) -> int:
