@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from stages.common.files import value_hash
@@ -29,6 +30,9 @@ from stages.verifiers.precompiled import Precompiled
 from stages.verifiers.toolchain import Workshop, find, version
 from stages.verifiers.verdicts import RUNTIME_ERROR, WRONG_ANSWER
 
+OWN_SOURCES = [
+    str(Path(__file__).with_name(f"{name}.py")) for name in ("c_family", "linking", "precompiled", "toolchain")
+]
 LANGUAGES = {"c": "c", "cpp": "c++"}
 OBJECT, DEPENDENCIES = "/tmp/unit.o", "unit.d"
 DEPENDENCIES_BYTES = 1 << 20
@@ -83,7 +87,8 @@ class CFamily(Compiled):
         if missing:
             return f"{' and '.join(missing)} not found; {self.packages}"
         headers = self._headers()
-        self.workshop = Workshop(self.name, value_hash([self.fingerprint(), ASSERT_HEADER, GOOD, _stamps(headers)]))
+        key = value_hash([self.fingerprint(), ASSERT_HEADER, _stamps([*headers, *OWN_SOURCES])])
+        self.workshop = Workshop(self.name, key)
         self.workshop.make(self._fill)
         self.view = View(folders=self.workshop.folders, tmp_mb=self.settings.limits.tmp_mb)
         folder = self.workshop.path
@@ -334,7 +339,7 @@ def _way_to(said: str, error: re.Match, solution: str) -> str | None:
 
 
 def _stamps(paths: list[str]) -> str:
-    """A digest of sizes and times: what has been precompiled of these files is of no use once they change."""
+    """A digest of sizes and times: what has been made of these files is of no use once they change."""
     found = (os.stat(path) for path in paths)
     text = "".join(f"{path} {at.st_size} {at.st_mtime_ns}\n" for path, at in zip(paths, found, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -28,8 +28,6 @@ class Crates:
     def __init__(self, workshop: Workshop, root: str, options: RustSettings) -> None:
         self.workshop, self.root, self.options = workshop, root, options
         self.vendor = Path(options.vendor).resolve() if options.vendor else None
-        if self.vendor:
-            workshop.folders = (*workshop.folders, (VENDOR_AT, str(self.vendor)))
 
     def check(self) -> str | None:
         """What is missing; None where all is there."""
