@@ -19,9 +19,22 @@ WORD = re.compile(r"[^\W\d]\w*")
 MAIN = re.compile(r"\bfn\s+main\s*\(\s*\)")
 OWN_CRATE = re.compile(r"(?<![\w$])(\$?)crate(\s*::)")
 # Attributes and macros that put code or symbols where the tests' are, and names that would be others' in the tests.
-REFUSED = {"asm", "global_asm", "naked_asm", "no_mangle", "export_name", "link_section", "link_name", "naked"}
+REFUSED = {
+    "asm",
+    "global_asm",
+    "naked_asm",
+    "no_mangle",
+    "export_name",
+    "link_section",
+    "link_name",
+    "naked",
+    "global_allocator",
+}
 RENAMED_STANDARD = re.compile(r"\bas\s+(?:std|core|alloc)\b")
-EQUALITY = re.compile(r"\bPartial(?:Eq|Ord)\s*<([^;{}]{0,200}?)>\s*for\s+([\w:]+)|\bPartial(?:Eq|Ord)\s+as\b")
+EQUALITY = re.compile(r"\bPartial(?:Eq|Ord)\s*(?:::\s*)?(?P<other>\s+as\b|<)")
+TARGET = re.compile(r"\s*\bfor\b(?!\s*<)([^{;]*?)(?=\bwhere\b|[{;]|\Z)")
+HOOKS = {"set_hook", "take_hook"}
+EXPECTED = re.compile(r"should_panic\s*(?:\(\s*expected\s*)?=\s*(\"(?:\\.|[^\"\\])*\"|r(#*)\".*?\"\2)", re.DOTALL)
 DERIVED = re.compile(r"\bderive\s*\([^()]*\)")
 BY_MACRO = re.compile(r"\bimpl\b[^{};]{0,200}\$")
 MARK = re.compile(r"#\s*\[\s*test\s*\]")
@@ -40,6 +53,7 @@ class RustTest:
 
     path: str
     panics: bool = False
+    expected: str = '""'  # a literal: what a panic must say
 
 
 @dataclass(frozen=True)
@@ -77,15 +91,29 @@ class RustText:
         """Why it must not be compiled beside tests, for a verdict; None where it may."""
         if word := min(self.words & REFUSED, default=None):
             return f"{word}: no assembly and no symbols named by hand beside tests"
+        if word := min(self.words & HOOKS, default=None):
+            return f"{word}: what a panic does is the tests' to say"
         if found := RENAMED_STANDARD.search(self.shown):
             return f"{found[0]}: another crate under the standard library's name"
         for found in EQUALITY.finditer(self.shown):
-            if found[1] is None or found[1].strip() not in ("Self", found[2]):
-                return f"{' '.join(found[0].split())}: equality with a type that is not its own"
+            if claim := self._foreign(found):
+                return f"{' '.join(claim.split())[:80]}: equality with a type that is not its own"
         written = DERIVED.sub("", self.shown) if {"PartialEq", "PartialOrd"} & self.words else ""
         if re.search(r"\bPartial(?:Eq|Ord)\b", written) and BY_MACRO.search(written):
             return "equality by a macro that implements traits"
         return None
+
+    def _foreign(self, found: re.Match) -> str | None:
+        """The text of an equality that is another's, or is given another name; None for a type's with itself."""
+        if found["other"] != "<":
+            return found[0]
+        end = _end_of_angles(self.shown, found.end())
+        target = TARGET.match(self.shown, end)
+        if target is None:
+            return None  # a bound
+        own = "".join(target[1].split())
+        other = "".join(self.shown[found.end() : end - 1].split())
+        return None if other in ("Self", own) else self.shown[found.start() : target.end()]
 
     def broken(self) -> str | None:
         """What makes it no program: brackets that do not match; None where nothing is seen."""
@@ -146,7 +174,8 @@ class RustText:
         if function is None or re.search(r"#\s*\[\s*ignore\b", attributes):
             return
         panics = re.search(r"#\s*\[\s*should_panic\b", attributes) is not None
-        found.append(RustTest("::".join([*modules, function["name"]]), panics))
+        said = EXPECTED.search(self.text[begin:end])
+        found.append(RustTest("::".join([*modules, function["name"]]), panics, said[1] if said else '""'))
         if not function["visible"]:
             inserts.append(function.end() - len(function[0].lstrip()))
 
@@ -167,6 +196,16 @@ def _end_of_comment(text: str, at: int) -> int:
         if depth == 0:
             return edge.end()
     return len(text)
+
+
+def _end_of_angles(shown: str, at: int) -> int:
+    """Behind the > that closes the < in front of `at`."""
+    depth = 1
+    for edge in re.compile(r"->|=>|[<>]").finditer(shown, at):
+        depth += {"<": 1, ">": -1}.get(edge[0], 0)
+        if depth == 0:
+            return edge.end()
+    return len(shown)
 
 
 def _end_of_brackets(shown: str, at: int) -> int:

@@ -19,24 +19,29 @@ from stages.verifiers.rust_text import OWN_CRATE, RustTest, RustText
 
 TEXT_BYTES = 200
 HEAD_BYTES = 16 + 1 + 4 + 4 + 2  # token, kind, test, line, length of the text
-NAMES = ("solution", "tests", "names", "one", "run", "send", "token")
+# Tests with these may catch their own assertions; in others, one that the solution catches has failed all the same.
+CATCHING = {"catch_unwind", "spawn", "spawn_scoped"}
+NAMES = ("solution", "guard", "tests", "names", "one", "run", "send", "token")
 BEHIND_TESTS = """
 #[allow(unused_imports)] use super::*;
-#[allow(unused_imports)] use crate::{names}::*;
-pub(crate) fn {run}(one: fn(u32, bool, fn())) {{
+pub(crate) fn {run}(one: fn(u32, bool, &str, fn())) {{
 {calls}
 }}
 }}
 pub(crate) use {tests}::{run};
+#[allow(unused_imports)] use super::*;
+#[allow(unused_imports)] use ::std::primitive::{{bool, char, f32, f64, i128, i16, i32, i64, i8, isize, str}};
+#[allow(unused_imports)] use ::std::primitive::{{u128, u16, u32, u64, u8, usize}};
+#[allow(unused_imports)] use ::std::{{boxed::Box, option::Option::{{self, None, Some}}, string::String, vec::Vec}};
+#[allow(unused_imports)] use ::std::{{assert, assert_eq, assert_ne, debug_assert, debug_assert_eq, debug_assert_ne}};
+#[allow(unused_imports)] use ::std::{{eprint, eprintln, format, matches, panic, print, println, todo}};
+#[allow(unused_imports)] use ::std::{{unimplemented, unreachable, vec, write, writeln}};
+}}
+pub(crate) use {guard}::{run};
 include!("/tmp/solution.rs");
 }}
 #[allow(unused_imports)]
 mod {names} {{
-    pub use ::std::primitive::*;
-    pub use ::std::{{boxed::Box, option::Option::{{self, None, Some}}, string::String, vec::Vec}};
-    pub use ::std::{{assert, assert_eq, assert_ne, debug_assert, debug_assert_eq, debug_assert_ne}};
-    pub use ::std::{{format, matches, panic, eprint, eprintln, print, println, todo, unimplemented, unreachable}};
-    pub use ::std::{{vec, write, writeln}};
     pub trait {outcome} {{ fn {check}(self); }}
     impl {outcome} for () {{ fn {check}(self) {{}} }}
     impl<T, E: ::std::fmt::Debug> {outcome} for ::std::result::Result<T, E> {{
@@ -74,7 +79,7 @@ fn {send}(kind: u8, test: u32, line: u32, text: &str) {{
             in("x2") bytes.len());
     }}
 }}
-fn {one}(number: u32, panics: bool, test: fn()) {{
+fn {one}(number: u32, panics: bool, expected: &str, test: fn()) {{
     ::std::panic::set_hook(::std::boxed::Box::new(|info| {{
         let payload = info.payload();
         let text = if let ::std::option::Option::Some(text) = payload.downcast_ref::<&str>() {{ (*text).to_string() }}
@@ -86,12 +91,14 @@ fn {one}(number: u32, panics: bool, test: fn()) {{
     }}));
     let panicked = ::std::panic::catch_unwind(test).is_err();
     let found = {said}.lock().ok().and_then(|mut said| said.take());
-    if panicked == panics {{
-        {send}(b'P', number, 0, "");
-    }} else if panics {{
+    let (ours, line, text) = found.unwrap_or((false, 0, ::std::string::String::new()));
+    if panics && !panicked {{
         {send}(b'F', number, 0, "does not panic");
+    }} else if panics && !text.contains(expected) {{
+        {send}(b'F', number, 0, "panics with other words");
+    }} else if panics || !panicked && ({catching} || !ours) {{
+        {send}(b'P', number, 0, "");
     }} else {{
-        let (ours, line, text) = found.unwrap_or((false, 0, ::std::string::String::new()));
         {send}(if ours {{ b'F' }} else {{ b'E' }}, number, line, &text);
     }}
 }}
@@ -134,16 +141,18 @@ def make_unit(solution: RustText, tests: RustText) -> Unit:
     }
     first, second = secrets.randbits(64), secrets.randbits(64)
     found, text = tests.tests()
+    text = _own_paths(RustText(text), names["solution"])
     attributes, rest = solution.split()
+    catching = str(bool(tests.words & CATCHING)).lower()
     calls = "\n".join(
-        f"one({number}, {str(test.panics).lower()}, || crate::{names['names']}::{names['outcome']}::{names['check']}"
-        f"({test.path}()));"
+        f"one({number}, {str(test.panics).lower()}, {test.expected}, || "
+        f"crate::{names['names']}::{names['outcome']}::{names['check']}({test.path}()));"
         for number, test in enumerate(found)
     )
     parts = [
-        f"mod {names['solution']} {{ {attributes} mod {names['tests']} {{ {text}",
+        f"mod {names['solution']} {{ {attributes} mod {names['guard']} {{ mod {names['tests']} {{ {text}",
         BEHIND_TESTS.format(**names, calls=calls),
-        EVIDENCE.format(**names, first=first, second=second, text_bytes=TEXT_BYTES),
+        EVIDENCE.format(**names, first=first, second=second, catching=catching, text_bytes=TEXT_BYTES),
     ]
     token = first.to_bytes(8, "big") + second.to_bytes(8, "big")
     own = _own_paths(RustText(rest), names["solution"])
