@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from tests.conftest import ROOT, Run, write_lines
@@ -17,6 +18,7 @@ def block(kind: str) -> str:
 def test_custom_verifier(stage: Run, tmp_path: Path) -> None:
     """The page's verifier judges the page's task, by the page's commands."""
     (tmp_path / "shell_verifier.py").write_text(block("python"))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     write_lines(tmp_path / "tasks.jsonl", [block("json").strip()])
     scripts = ["cat", "echo x", "echo y", "if", "cat; exit 1", "```sh\ncat\n```"]
     samples = [{"task_id": "sh/1", "sample": n, "completion": code} for n, code in enumerate(scripts)]
