@@ -91,6 +91,8 @@ def compile_all(words: list[str]) -> int:
     print(*sources, sep="\n", flush=True)
     if any("CL_HANGS" in Path(source).read_text(encoding="utf-8", errors="replace") for source in sources):
         time.sleep(1000)
+    if any("CL_DAWDLES" in Path(source).read_text(encoding="utf-8", errors="replace") for source in sources):
+        time.sleep(1)
     environment = {**os.environ, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False, env=environment)
     print(translate(done.stderr), end="", flush=True)

@@ -190,7 +190,7 @@ def overlap(log: Path) -> int:
 
 def judge_many(made: MsvcSsh, count: int) -> list[Finding]:
     """Findings on `count` programs, every third of them wrong, with a thread for each."""
-    codes = [f"int f{n}() {{ return {n if n % 3 else 'x'}; }}\n" for n in range(count)]
+    codes = [f"int f{n}() {{ return {n if n % 3 else 'x'}; }} // CL_DAWDLES\n" for n in range(count)]
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda code: judge(made, code), codes))
 

@@ -121,7 +121,7 @@ def test_tasks_that_cannot_be_judged(change: dict[str, Any], message: str) -> No
 
 
 def test_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.verifiers.gcc.SEARCH", "/nowhere")
+    monkeypatch.setattr("stages.verifiers.c_family.find", lambda _name: None)
     with pytest.raises(SandboxError, match=r"verifier 'gcc': gcc and g\+\+ not found; apt-get install g\+\+"):
         pool.make_verifiers({"t/0": make_task(0, verifier="gcc", language="cpp")}, SETTINGS)
 
