@@ -21,7 +21,7 @@ from stages.sandbox import Sandbox, View
 from stages.settings.verify import CompilerSettings, VerifySettings
 from stages.verifiers import c_unit
 from stages.verifiers.base import SelfTest, expect_language
-from stages.verifiers.c_evidence import ASSERT_HEADER, REPORT_BYTES
+from stages.verifiers.c_evidence import ASSERT_HEADER, EVIDENCE, REPORT_BYTES
 from stages.verifiers.c_text import CText
 from stages.verifiers.compiled import PROGRAM, Build, Compiled, Diagnosis
 from stages.verifiers.linking import link_command
@@ -87,7 +87,7 @@ class CFamily(Compiled):
         if missing:
             return f"{' and '.join(missing)} not found; {self.packages}"
         headers = self._headers()
-        key = value_hash([self.fingerprint(), ASSERT_HEADER, _stamps([*headers, *OWN_SOURCES])])
+        key = value_hash([self.fingerprint(), ASSERT_HEADER, EVIDENCE, _stamps([*headers, *OWN_SOURCES])])
         self.workshop = Workshop(self.name, key)
         self.workshop.make(self._fill)
         self.view = View(folders=self.workshop.folders, tmp_mb=self.settings.limits.tmp_mb)
@@ -123,6 +123,17 @@ class CFamily(Compiled):
             (workshop.path / f"good.{language}").write_text(GOOD[language])
             good, target = f"{workshop.at}/good.{language}", f"{workshop.at}/good-{language}.o"
             workshop.expect([*self._compile(language), "-c", good, "-o", target])
+            evidence = [
+                *self.command(language),
+                "-w",
+                "-x",
+                LANGUAGES[language],
+                "-",
+                "-c",
+                "-o",
+                self._evidence(language),
+            ]
+            workshop.expect(evidence, EVIDENCE)
             asked = workshop.expect([*self.command(language), "-E", "-v", "-x", LANGUAGES[language], "-"])
             for line in _between(asked, "#include <...>", "End of search"):
                 roots |= _places(line.strip())
@@ -166,7 +177,7 @@ class CFamily(Compiled):
 
     def refusal(self, task: Task, code: str) -> str | None:
         """What could change how the tests are compiled."""
-        return self.text(code, task.language).refusal()
+        return self.text(code, task.language).refusal(self.text(task.tests, task.language).words)
 
     def build(self, task: Task, code: str, program: bool) -> Build:
         """One file."""
@@ -183,7 +194,7 @@ class CFamily(Compiled):
         step |= {"stdin": unit.text, "once": True, "defines": ("unit.o", list(unit.forbidden))}
         run = self.run_step()
         run = run and {**run, "alone": True, "channel": REPORT_BYTES + 1}
-        steps = [step, self._link_step(task.language)]
+        steps = [step, self._link_step(task.language, self._evidence(task.language))]
         return Build({f"solution.{task.language}": code}, steps, run, 1, unit.token)
 
     def good_build(self, task: Task) -> Build:
@@ -201,8 +212,13 @@ class CFamily(Compiled):
             "collect": {DEPENDENCIES: DEPENDENCIES_BYTES},
         }
 
-    def _link_step(self, language: str) -> dict:
-        return {"argv": self._linking[language], "limits": self._compile_limits(), "needed": True}
+    def _link_step(self, language: str, *objects: str) -> dict:
+        words = self._linking[language]
+        at = words.index(OBJECT)
+        return {"argv": [*words[:at], *objects, *words[at:]], "limits": self._compile_limits(), "needed": True}
+
+    def _evidence(self, language: str) -> str:
+        return f"{self.workshop.at}/evidence-{language}.o"
 
     def _compile_limits(self) -> dict:
         return self.settings.limits.job(
@@ -248,16 +264,17 @@ class CFamily(Compiled):
             return Diagnosis("out of memory", exhausted=True)
         if found is None:
             return Diagnosis(None)
-        what, path = RANDOM_NAME.sub("", found["what"]), found["file"] or ""
+        what, path = RANDOM_NAME.sub("", found["what"]).strip('"'), found["file"] or ""
         dubious = DUBIOUS.search(said) is not None
         if path == tests:
             key = f"{found['line']}: {what}" if SYNTAX.match(what) else None
             return Diagnosis(f"{tests} line {found['line']}: {what}", in_tests=key, dubious=dubious)
         if path and path not in UNIT_PARTS and self._is_foreign(path, solution):
             return Diagnosis("includes a file that is no header")
-        line = found["line"] if os.path.basename(path) == solution else _way_to(said, found, solution)
-        where = f"{solution} line {line}: " if line else "behind its end: " if path in UNIT_PARTS else ""
-        return Diagnosis(where + what, dubious=dubious)
+        if os.path.basename(path) == solution:
+            return Diagnosis(f"{solution} line {found['line']}: {what}", dubious=dubious)
+        where = _way_to(said, found, (tests, solution) if path in UNIT_PARTS else (solution, tests))
+        return Diagnosis(f"{where or ('behind its end: ' if path in UNIT_PARTS else '')}{what}", dubious=dubious)
 
     def _is_foreign(self, path: str, solution: str) -> bool:
         path = os.path.normpath(path)
@@ -329,13 +346,15 @@ def prerequisites(rule: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", name).replace("$$", "$") for name in names]
 
 
-def _way_to(said: str, error: re.Match, solution: str) -> str | None:
-    """The line of the solution that an error elsewhere, as in a header, comes from."""
+def _way_to(said: str, error: re.Match, names: tuple[str, str]) -> str:
+    """Where an error elsewhere, as in a header, comes from: the place in the first of the files that is named."""
     before = said[: error.start()].rpartition("error: ")[2]
-    found = re.search(rf"{re.escape(solution)}:(\d+)", before) or re.search(
-        rf"{re.escape(solution)}:(\d+)", said[error.end() :].partition("error: ")[0]
-    )
-    return found and found[1]
+    behind = said[error.end() :].partition("error: ")[0]
+    for name in names:
+        for text in (before, behind):
+            if found := re.search(rf"(?:^|[ /]){re.escape(name)}:(\d+)", text, re.MULTILINE):
+                return f"{name} line {found[1]}: "
+    return ""
 
 
 def _stamps(paths: list[str]) -> str:

@@ -159,8 +159,8 @@ class CText:
                 return f"an unexpected {sign}"
         return f"a {opened[-1]} that is not closed" if opened else None
 
-    def refusal(self) -> str | None:
-        """Why it must not be compiled beside tests, for a verdict; None where it may.
+    def refusal(self, known: frozenset[str] = frozenset()) -> str | None:
+        """Why it must not be compiled beside tests, for a verdict; None where it may. `known`: the tests' words.
 
         Refused is what could change the code of the tests, or what their comparisons mean: assembly, symbols named by
         hand, equality of types that are not its own, and text that compilers read in several ways.
@@ -173,7 +173,7 @@ class CText:
             return f"{word}: no symbols named by hand beside tests"
         if OPEN_ATTRIBUTE.search(self.code) and (word := self.has(*LINKAGE)):
             return f"attribute {word}: no symbols placed by hand beside tests"
-        return self._unfair_equality() if self.language == "cpp" else None
+        return self._unfair_equality(known) if self.language == "cpp" else None
 
     def _doubtful(self) -> bool:
         text = self.text
@@ -183,14 +183,16 @@ class CText:
         odd_name = "__has_" in self._spliced and NEAR_HEADER_NAME.search(self._spliced)
         return lone_return or odd_raw or "??/" in text or bool(odd_name)
 
-    def _unfair_equality(self) -> str | None:
+    def _unfair_equality(self, known: frozenset[str]) -> str | None:
+        """An equality that the library has already, or of a class that the tests do not name with another type."""
         if found := SPECIALIZED.search(self.code):
             return f"specializes {found[1]} of the standard library"
         if "operator" not in self.words and self.has("operator"):
             return "operator: no keyword made by ##"
         for found in EQUALITY.finditer(self.code):
             parameters = _until_closed(self.code, found.end())
-            if _commas(parameters) and self.classes.isdisjoint(WORD.findall(parameters)):
+            own = [self.classes & set(WORD.findall(parameter)) for parameter in _split(parameters)]
+            if len(own) == 2 and not all(own) and not any(names & known for names in own):
                 return f"operator{found[1]} for types that are not its own"
         return None
 
@@ -226,13 +228,16 @@ def _until_closed(text: str, at: int) -> str:
     return block
 
 
-def _commas(parameters: str) -> int:
-    """Commas outside all brackets."""
-    depth = count = 0
+def _split(parameters: str) -> list[str]:
+    """Parameters one by one."""
+    depth, found = 0, [""]
     for sign in parameters:
         depth += (sign in "<([{") - (sign in ">)]}")
-        count += sign == "," and depth == 0
-    return count
+        if sign == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += sign
+    return found
 
 
 def _outermost(code: str) -> str:

@@ -5,7 +5,8 @@
     # 1 "tests.cpp" 3              the tests, whose main gets a random symbol
     ...                            our main calls theirs, and reports on descriptor 3 when that has returned 0
 
-What is reported is a random token, a part of this text alone. It reaches the compiler through a pipe, so that no
+What is reported is a random token, a part of this text alone; an object file of ours (c_evidence.py) sends it. The text
+reaches the compiler through a pipe, so that no
 `#include` and no `.incbin` finds the tests; assertions and the report use system calls of their own, so that no
 function of the solution's comes between; the program cannot read its own file, and cannot start processes in which to
 try answers. Before that, c_text.py refuses what could change how the tests are compiled, and the object file is
@@ -25,7 +26,7 @@ from stages.verifiers import c_evidence as c
 from stages.verifiers.c_text import MAIN_DEFINITION, CText
 
 SOLUTION, TESTS = "solution", "tests"
-NAMES = ("call", "report", "failed", "hidden", "honest", "theirs", "ours", "symbol", "barrier")
+NAMES = ("fail", "failed", "hidden", "honest", "theirs", "run", "ours", "symbol", "barrier")
 INCLUDES = re.compile(r"^[ \t]*#[ \t]*include\b[^\n]*", re.MULTILINE)
 LAMBDA = re.compile(r"\[[^\[\]\n]{0,60}\]\s*[({]")
 BEFORE = re.compile(r"(\w+|->|::|[^\w\s])?$")
@@ -52,21 +53,21 @@ def make_unit(solution: CText, tests: CText, prompt: str, entry_point: str | Non
     cpp = tests.language == "cpp"
     first, second = secrets.randbits(64), secrets.randbits(64)
     names = {name: f"forge_{secrets.token_hex(8)}" for name in NAMES}
-    names |= {"first": f"{first:016x}", "second": f"{second:016x}", "size": c.REPORT_BYTES}
-    names["linkage"] = 'extern "C" ' if cpp else ""
-    names["call_theirs"] = (c.CALL_CPP if cpp else c.CALL_C).format(**names)
+    names |= {"first": f"{first:016x}", "second": f"{second:016x}", "linkage": 'extern "C" ' if cpp else ""}
     given = CText(prompt, tests.language, tests.standard)
-    operators = "operator" in tests.words | given.words
+    compares = cpp and solution.has("operator") is not None
+    hides = compares and "operator" not in tests.words | given.words
+    value = c.VALUE_HIDING.format(**names) if hides else c.VALUE_CPP if cpp else c.VALUE_C
     parts = [
         _beginning(solution, tests, given, names["barrier"]),
         f'# 1 "{TESTS}-evidence" 3\n',
-        c.REPORT.format(**names),
-        (c.ASSERT_CPP if operators else c.ASSERT_HIDING.format(**names)) if cpp else c.ASSERT_C,
+        c.FAILED.format(**names),
+        c.HIDING.format(**names) if hides else "",
+        c.ASSERT.format(value=value),
         f"#define FORGE_FAILED {names['failed']}\n#include <assert.h>\n",
-        "#include <exception>\n" if cpp else "",
         _declaration(tests, names["symbol"]),
         *_renamed(solution, tests),
-        *(_checked(solution, tests, given, entry_point, names["honest"]) if cpp and solution.year >= 11 else ()),
+        *(_checked(solution, tests, names["honest"]) if compares and solution.year >= 14 else ()),
         f'# 1 "{TESTS}.{tests.language}" 3\n{tests.text}\n# 1 "{TESTS}-end" 3\n',
         c.START.format(**names),
     ]
@@ -112,19 +113,19 @@ def _is_member(code: str, name: str) -> bool:
     return re.search(rf"(?:\.|->|::)\s*{name}\b", code) is not None
 
 
-def _checked(solution: CText, tests: CText, given: CText, entry_point: str | None, honest: str) -> list[str]:
-    """Macros that look at the type of what the solution's functions return, at each of their calls in the tests.
-
-    None where the tests know a class of the solution's, or where an argument must not be there twice.
-    """
-    if LAMBDA.search(tests.code) or (solution.classes & (tests.words | given.words)) - {entry_point}:
+def _checked(solution: CText, tests: CText, honest: str) -> list[str]:
+    """What looks at the types that assertions compare, and at those that the solution's functions return: macros, at
+    each of their calls in the tests. None where an argument must not be there twice."""
+    if LAMBDA.search(tests.code):
         return []
+    named, unnamed = solution.classes & tests.words, solution.classes - tests.words
+    lists = {
+        key: "".join(f'"{name}", ' for name in sorted(found)) for key, found in (("named", named), ("unnamed", unnamed))
+    }
     known = tests.functions | c.KEYWORDS | solution.classes | tests.classes | tests.macros
     names = sorted(name for name in tests.called & solution.called - known if _only_called(tests.code, name))
-    if not names:
-        return []
     macro = "#ifndef {0}\n#define {0}(...) (::{1}::result<decltype({0}(__VA_ARGS__))>(), {0}(__VA_ARGS__))\n#endif\n"
-    return [c.HONEST.format(honest=honest), *(macro.format(name, honest) for name in names)]
+    return [c.HONEST.format(honest=honest, **lists), *(macro.format(name, honest) for name in names)]
 
 
 def _only_called(code: str, name: str) -> bool:

@@ -1,7 +1,7 @@
 """What compiled languages share: one job that compiles and then runs, and the ladder for it."""
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.common.errors import SandboxError
 from stages.common.records import Task
@@ -109,7 +109,9 @@ class Compiled(Verifier):
         if not task.tests.strip():
             return self._program(task, code, sandbox)
         finding = self._tests(task, code, sandbox)
-        if not task.cases or finding.level != PASS:
+        if finding.level != PASS:
+            return replace(finding, tests_total=self.count_tests(task))
+        if not task.cases:
             return finding
         cases = self._program(task, code, sandbox)
         passed = finding.tests_passed + cases.tests_passed
