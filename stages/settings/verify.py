@@ -65,7 +65,7 @@ class MingwSettings(CompilerSettings):
     run: Literal["wine"] | None = Field(
         None, description="wine: programs are run, under wine; null: they are compiled only, and earn 0.5 at most"
     )
-    startup_cpu_seconds: int = Field(20, ge=1, description="CPU time of wine itself, beside that of the program (s)")
+    startup_cpu_seconds: int = Field(10, ge=1, description="CPU time of wine itself, beside that of the program (s)")
 
 
 class RustSettings(Settings):

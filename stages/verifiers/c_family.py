@@ -122,10 +122,13 @@ class CFamily(Compiled):
         for language in self.drivers:
             (workshop.path / f"good.{language}").write_text(GOOD[language])
             good, target = f"{workshop.at}/good.{language}", f"{workshop.at}/good-{language}.o"
-            workshop.expect([*self._compile(language), "-c", good, "-o", target])
+            workshop.expect([*self._compile(language), "-MD", "-MF", f"{workshop.at}/good.d", "-c", good, "-o", target])
+            # Some flags have the compiler read files of its own that are no headers.
+            roots |= {os.path.normpath(path) for path in prerequisites((workshop.path / "good.d").read_text())}
             evidence = [
                 *self.command(language),
                 "-w",
+                "-fno-sanitize=all",
                 "-x",
                 LANGUAGES[language],
                 "-",
@@ -279,7 +282,7 @@ class CFamily(Compiled):
     def _is_foreign(self, path: str, solution: str) -> bool:
         path = os.path.normpath(path)
         own = path in (solution, f"/tmp/{solution}", "-")
-        return not own and not any(path.startswith(f"{root}/") for root in self._roots)
+        return not own and not any(path == root or path.startswith(f"{root}/") for root in self._roots)
 
     def _counts(self, warning: re.Match, solution: str) -> bool:
         """Whether a warning is the solution's. That its main, as another function, returns nothing is none."""

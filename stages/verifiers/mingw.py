@@ -57,10 +57,11 @@ class Mingw(Gcc):
     def _fill(self, workshop: Workshop) -> None:
         super()._fill(workshop)
         if self.options.run:
-            command = ["/usr/bin/env", f"WINEPREFIX={workshop.at}/prefix", "WINEDEBUG=-all"]
-            proc = abilities()["proc"]
-            workshop.expect([*command, self.wine or "", "wineboot", "--init"], proc=proc)
-            workshop.run([*command, "wineserver", "--wait"], proc=proc)
+            (workshop.path / "fonts.conf").write_text("<fontconfig/>\n")  # none: wine complains where there is no file
+            # Its server writes the registry when it ends, and must not be ended before.
+            prepare = f"{shlex.quote(self.wine or '')} wineboot --init && wineserver --wait && ls prefix/system.reg"
+            command = ["/usr/bin/env", f"WINEPREFIX={workshop.at}/prefix", "WINEDEBUG=-all", "/bin/sh", "-c", prepare]
+            workshop.expect(command, proc=abilities()["proc"])
 
     def unrun(self, task: Task) -> str:
         """No wine."""
@@ -75,7 +76,8 @@ class Mingw(Gcc):
             cpu_seconds=own + self.options.startup_cpu_seconds, memory_mb=WINE_ADDRESSES_MB, processes=WINE_PROCESSES
         )
         script = PREFIX.format(at=self.workshop.at, wine=shlex.quote(self.wine or ""), program=PROGRAM)
-        environment = {"WINEPREFIX": "/tmp/prefix", "WINEDEBUG": "-all"}
+        fonts = f"{self.workshop.at}/fonts.conf"
+        environment = {"WINEPREFIX": "/tmp/prefix", "WINEDEBUG": "-all", "FONTCONFIG_FILE": fonts}
         step = {"argv": ["/bin/sh", "-c", script], "limits": limits, "environment": environment}
         return step | {"sealed": PROGRAM, "readable": True}
 

@@ -17,7 +17,7 @@ from typing import Any
 from stages.common.errors import SandboxError
 from stages.common.files import value_hash
 from stages.common.records import Task
-from stages.sandbox import Sandbox, View
+from stages.sandbox import Sandbox, View, abilities
 from stages.settings.verify import VerifySettings
 from stages.verifiers import rust_unit
 from stages.verifiers.base import SelfTest, expect_language
@@ -52,6 +52,7 @@ class Rust(Compiled):
         self._tool: str | None = shutil.which("rustc", path=f"{os.environ.get('PATH', '')}:{SEARCH}:{_home_tools()}")
         self._lints: list[str] = []
         self._crates: list[str] = []
+        self._linking: list[str] = []
 
     def check(self) -> str | None:
         """rustc, the linker, and the crates of others, built once."""
@@ -69,6 +70,8 @@ class Rust(Compiled):
             return trouble
         workshop.make(crates.fill)
         self._crates = crates.arguments()
+        # The linker that newer toolchains bring along finds its parts by /proc.
+        self._linking = [] if abilities()["proc"] else ["-Clink-arg=-fuse-ld=bfd"]
         self.view = View(folders=workshop.folders, tmp_mb=self.settings.limits.tmp_mb)
         self._lints = [f"--force-warn={name}" for name in self._default_lints()]
         return None
@@ -136,6 +139,7 @@ class Rust(Compiled):
             *self._lints,
             *(f"-A{name}" for name in UNASKED),
             *self._crates,
+            *self._linking,
             "--error-format=short",
             "-Ccodegen-units=1",
         ]

@@ -5,20 +5,21 @@ in it comes from trusted text alone, and is made among the paths that jobs have,
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from stages.common.errors import SandboxError
 from stages.sandbox import View
 from stages.sandbox.bubblewrap import arguments, executable
 
 SEARCH = "/usr/bin:/usr/local/bin:/bin"  # what a sandbox sees
-UNUSED_SECONDS = 30 * 24 * 3600.0  # a folder that nobody used for so long is removed
+KEPT = 8  # folders of a verifier; of more, those go that were not used for longest
 
 
 def find(name: str, search: str = SEARCH) -> str | None:
@@ -30,6 +31,17 @@ def version(path: str) -> str:
     """The first line that a tool says about its version."""
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, env={"LANG": "C"})
     return (said.stdout.splitlines() or ["unknown"])[0]
+
+
+def _lock(folder: Path, kind: int) -> IO[str]:
+    """The lock of a folder, held until it is closed; BlockingIOError where another process' is in the way."""
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 class Workshop:
@@ -46,14 +58,17 @@ class Workshop:
 
     def make(self, fill: Callable[["Workshop"], None]) -> None:
         """Have `fill` make the files of a new folder; nothing is done where there is one."""
-        if self.path.is_dir():
-            os.utime(self.path)
-            return
         try:
             self.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.is_dir():
+                self._remove_old()
+                self._make(fill)
+            os.utime(self.path)
+            self._in_use = _lock(self.path, fcntl.LOCK_SH)
         except OSError as error:
-            raise SandboxError(f"{self.parent}: {error.strerror}; XDG_CACHE_HOME can name another folder") from None
-        self._remove_old()
+            raise SandboxError(f"{self.path}: {error.strerror}; XDG_CACHE_HOME can name another folder") from None
+
+    def _make(self, fill: Callable[["Workshop"], None]) -> None:
         with tempfile.TemporaryDirectory(dir=self.parent, prefix=".") as folder:
             made = Workshop.__new__(Workshop)
             made.at, made.parent, made.path = self.at, self.parent, Path(folder, "made")
@@ -64,10 +79,11 @@ class Workshop:
                 made.path.rename(self.path)
 
     def _remove_old(self) -> None:
-        for folder in self.parent.iterdir():
-            with contextlib.suppress(OSError):
-                if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
+        """Remove all but the folders used last, but none that a process works with."""
+        folders = sorted(self.parent.glob("[!.]*"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        for folder in folders[KEPT:]:
+            with contextlib.suppress(OSError), _lock(folder, fcntl.LOCK_EX):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def run(self, command: list[str], stdin: str = "", proc: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a tool on trusted text, with the sandbox's paths, in this folder, which it may write to; `proc`: it needs

@@ -12,7 +12,12 @@ from stages.verifiers.pool import verify_samples
 
 CASES = Path(__file__).parent / "cases"
 # A file of cases, the verifier, and the language where a case names none.
-FILES = {"python": ("pytest", "python"), "gcc": ("gcc", "cpp")}
+FILES = {
+    "python": ("pytest", "python"),
+    "gcc": ("gcc", "cpp"),
+    "clang": ("clang", "cpp"),
+    "mingw": ("mingw", "cpp"),
+}
 SETTINGS = VerifySettings.parse({"limits": {"cpu_seconds": 1, "memory_mb": 512}}, "test")
 
 

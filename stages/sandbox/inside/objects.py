@@ -11,7 +11,7 @@ SYMBOL_TABLE, KINDS, UNDEFINED = 2, (1, 2, 10), 0  # SHT_SYMTAB; STT_OBJECT, STT
 # By class (32 or 64 bit): e_shoff and its form, e_shentsize; a section header; a symbol.
 ELF_FORMS = {1: (32, "I", 46, "IIIIIIIIII", "IIIBBH"), 2: (40, "Q", 58, "IIQQQQIIQQ", "IBBHQQ")}
 COFF_MACHINES = (0x8664, 0x14C, 0xAA64)
-COFF_SYMBOL = 18  # bytes
+COFF_SYMBOL, COFF_WEAK = 18, 105  # bytes; IMAGE_SYM_CLASS_WEAK_EXTERNAL, whose value stands elsewhere
 
 
 def defined(path: str, names: list[str]) -> list[str]:
@@ -53,8 +53,8 @@ def _of_coff(data: bytes) -> Iterator[bytes]:
     strings = start + count * COFF_SYMBOL
     number = 0
     while number < count:
-        name, _, section, _, _, more = struct.unpack_from("<8sIhHBB", data, start + number * COFF_SYMBOL)
-        if section != UNDEFINED:
+        name, _, section, _, kind, more = struct.unpack_from("<8sIhHBB", data, start + number * COFF_SYMBOL)
+        if section != UNDEFINED or kind == COFF_WEAK:
             if name[:4] == b"\0\0\0\0":
                 at = strings + struct.unpack("<I", name[4:])[0]
                 name = data[at : data.index(b"\0", at)]
