@@ -5,7 +5,9 @@ interpreter's own prefix (see interpreter.py), the packages that tests may impor
 home, no project, no environment variable, no network. All namespaces are its own.
 """
 
+import compileall
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -78,6 +80,13 @@ def _system() -> Iterable[str]:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
 
 
+@functools.cache
+def _scripts() -> str:
+    """The folder of the scripts, compiled beside them where that can be written: each sandbox reads them anew."""
+    compileall.compile_dir(INSIDE, maxlevels=0, quiet=2)
+    return str(INSIDE)
+
+
 def arguments(view: View, proc: bool) -> list[str]:
     """Everything between `bwrap` and the command; `proc` False puts an empty folder in place of /proc."""
     args = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1"]
@@ -95,8 +104,7 @@ def arguments(view: View, proc: bool) -> list[str]:
     size = str(view.tmp_mb << 20)
     for folder in ("/tmp", "/dev/shm"):
         args += ["--size", size, "--perms", "1777", "--tmpfs", folder]
-    for script in sorted(INSIDE.glob("*.py")):
-        args += ["--ro-bind", str(script), f"{INSIDE_AT}/{script.name}"]
+    args += ["--ro-bind", _scripts(), INSIDE_AT]
     for path in view.packages:
         args += ["--ro-bind", path, f"{PACKAGES_AT}/{Path(path).name}"]
     for inside, outside in view.folders:

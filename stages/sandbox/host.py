@@ -16,12 +16,17 @@ from stages.common.errors import SandboxError
 from stages.sandbox import cgroups
 from stages.sandbox.bubblewrap import INSIDE_AT, INSTALL, View, interpreter, start
 from stages.sandbox.gate import Gate
+from stages.sandbox.jobs import Started, reports, send
 
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0  # beyond a job's own wall limits
-REPORT_LIMIT = 256 << 20  # bytes
-# Jobs that hold nothing of a sample's, so that one process may supervise many of them. See inside/zygote.py.
+# Jobs of one process, which speaks to this side alone, and how many bytes of that are taken. See inside/direct.py.
+DIRECT_KINDS = {"judge": 16 << 20, "candidate": 1 << 16}
+# Of these, jobs that hold nothing of a sample's, so that they may have namespaces in common. See inside/zygote.py.
 SESSION_KINDS = ("judge",)
+# A job that runs nothing, for a process which stays and takes one after another.
+PLAN = "plan"
+START, START_DIRECT = b"j" + bytes(4), b"d"
 PROBE = {
     "kind": "program",
     "code": "print(sum(range(10)))",
@@ -45,7 +50,7 @@ class _Zygote:
 
     def __init__(self, view: View, proc: bool) -> None:
         self.control, theirs = socket.socketpair()
-        self.session: socket.socket | None = None
+        self.residents: dict[str, socket.socket] = {}
         command = [interpreter(), "-S", "-s", "-B", f"{INSIDE_AT}/zygote.py", str(theirs.fileno())]
         self.group = cgroups.new()
         with theirs:
@@ -68,49 +73,49 @@ class _Zygote:
         self.log.seek(0)
         return self.log.read(4096).decode(errors="replace").strip()
 
-    def begin(self, job: dict, peer: socket.socket | None = None) -> socket.socket:
-        """Start one job, with `peer` to talk to another; what comes back is for `_finish`. OSError for a fault."""
+    def begin(self, job: dict, peer: socket.socket | None = None) -> Started:
+        """Start one job, with `peer` to talk to another. OSError for a fault."""
         self.group.limit(*_needs(job))
-        in_session = job["kind"] in SESSION_KINDS
-        ours = self._session(job["tmp_mb"]) if in_session else self._start(peer)
-        try:
-            ours.settimeout(job["limits"]["wall_seconds"] * max(1, job.get("runs", 1)) + PATIENCE_SECONDS)
-            data = json.dumps(job).encode()
-            size = len(data).to_bytes(4, "big")
-            if in_session and peer:
-                socket.send_fds(ours, [size], [peer.fileno()])
-                ours.sendall(data)
+        seconds = job["limits"]["wall_seconds"] * max(1, job.get("runs", 1)) + PATIENCE_SECONDS
+        if job["kind"] == PLAN:
+            started = Started(self._resident("planner", job["tmp_mb"]).dup())
+            return started.describe(job, seconds)
+        connection, theirs = socket.socketpair()
+        with theirs:
+            if job["kind"] in DIRECT_KINDS:
+                started = self._announce_direct(job, connection, theirs, peer)
             else:
-                ours.sendall(size + data)
-        except BaseException:
-            ours.close()
-            raise
-        return ours
+                socket.send_fds(self.control, [START], [theirs.fileno()])
+                started = Started(connection)
+        return started.describe(job, seconds)
 
-    def _start(self, peer: socket.socket | None = None) -> socket.socket:
-        """Have a job's process made; it waits for the job's description on the socket."""
-        ours, theirs = socket.socketpair()
-        try:
+    def _announce_direct(
+        self, job: dict, connection: socket.socket, theirs: socket.socket, peer: socket.socket | None
+    ) -> Started:
+        """Have the process of a job without supervisor made."""
+        limits = json.dumps(job["limits"]).encode()
+        message = START_DIRECT + len(limits).to_bytes(4, "big") + limits
+        control = self._resident("session", job["tmp_mb"]) if job["kind"] in SESSION_KINDS else self.control
+        channel, other_end = socket.socketpair()
+        with other_end:
+            given = [end.fileno() for end in (theirs, peer, other_end) if end]
+            socket.send_fds(control, [message], given)
+        return Started(connection, channel, DIRECT_KINDS[job["kind"]])
+
+    def _resident(self, kind: str, tmp_mb: int) -> socket.socket:
+        """The socket of a process that stays as long as the sandbox: `session` or `planner` (see inside/zygote.py)."""
+        if kind not in self.residents:
+            self.residents[kind], theirs = socket.socketpair()
             with theirs:
-                socket.send_fds(self.control, [b"j"], [theirs.fileno(), *([peer.fileno()] if peer else [])])
-        except BaseException:
-            ours.close()
-            raise
-        return ours
-
-    def _session(self, tmp_mb: int) -> socket.socket:
-        """The socket, another one each time, of the process that carries out one job after another."""
-        if self.session is None:
-            self.session = self._start()
-            data = json.dumps({"kind": "session", "tmp_mb": tmp_mb}).encode()
-            self.session.sendall(len(data).to_bytes(4, "big") + data)
-        return self.session.dup()
+                socket.send_fds(self.control, [START], [theirs.fileno()])
+            send(self.residents[kind], {"kind": kind, "tmp_mb": tmp_mb})
+        return self.residents[kind]
 
     def close(self) -> None:
         """End the sandbox and everything in it."""
         self.control.close()
-        if self.session:
-            self.session.close()
+        for resident in self.residents.values():
+            resident.close()
         self.process.kill()
         self.process.wait()
         self.group.close()
@@ -120,27 +125,6 @@ def _needs(job: dict) -> tuple[int, int]:
     """What a job may use at most: MiB of memory, what it writes to /tmp and /dev/shm included, and tasks."""
     limits = [job["limits"], *(step["limits"] for step in job.get("steps", ()))]
     return max(each["memory_mb"] for each in limits) + 2 * job["tmp_mb"], max(each["processes"] for each in limits)
-
-
-def _finish(ours: socket.socket) -> dict | None:
-    """A job's report; None for a fault. Its processes have ended on return, or end with the sandbox."""
-    try:
-        with ours:
-            size = int.from_bytes(_receive(ours, 4), "big")
-            report = json.loads(_receive(ours, size)) if size <= REPORT_LIMIT else {"fault": "a report too long"}
-    except (OSError, EOFError, ValueError):
-        return None
-    return None if "fault" in report else report
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        block = connection.recv(min(size - len(data), 1 << 20))
-        if not block:
-            raise EOFError
-        data += block
-    return bytes(data)
 
 
 def _nesting_allowed() -> bool:
@@ -179,7 +163,7 @@ def _layout() -> bool:
             continue
         try:
             with contextlib.suppress(OSError):
-                if _is_good(_finish(zygote.begin(PROBE))):
+                if _is_good(reports([zygote.begin(PROBE)])[0]):
                     return proc
         finally:
             zygote.close()
@@ -257,24 +241,24 @@ class Sandbox:
     def _attempt(self, jobs: list[tuple[dict, View]]) -> list[dict] | None:
         """Run jobs beside each other; None where one of them is a fault."""
         peers = list(socket.socketpair()) if len(jobs) > 1 else [None]
-        started = []
+        started: list[Started] = []
         try:
             for (job, view), peer in zip(jobs, peers, strict=True):
                 started.append(self._zygote(view, len(started)).begin(job, peer))
         except OSError:
-            for ours in started:
-                ours.close()
+            for each in started:
+                each.close()
             return None
         finally:
             for peer in peers:
                 if peer:
                     peer.close()
-        reports = [_finish(ours) for ours in started]
+        found = reports(started)
         for number, (_, view) in enumerate(jobs):
             zygote = self._zygote(view, number)
-            if not zygote.nested and not zygote.session:
+            if not zygote.nested and not zygote.residents:
                 self._discard(view, number)
-        return None if None in reports else reports
+        return None if None in found else found
 
     def _zygote(self, view: View, number: int) -> _Zygote:
         """The zygote for the jobs at place `number` of a pair: two jobs of one never share a sandbox."""

@@ -13,6 +13,7 @@ from stages.common.records import Task
 from stages.sandbox import Sandbox, View
 from stages.settings.verify import VerifySettings
 from stages.verifiers.base import SelfTest, Verifier, expect_language
+from stages.verifiers.ledger import Ledger, read_candidate, read_ledger
 from stages.verifiers.outcomes import Test, combine, judge_cases, run_trouble
 from stages.verifiers.packages import package_paths
 from stages.verifiers.verdicts import (
@@ -36,6 +37,7 @@ NEEDS_PYTEST = re.compile(
     r"\bpytest|\bunittest\b|^class\s+Test|^@|^async\s|^def\s+(?:test\w*\s*\(\s*[^)\s]|setup_|teardown_)", re.MULTILINE
 )
 WARM = ("numpy", "pandas")  # packages that take long to load and can be loaded once for all samples
+NO_TESTS = {"steps": "", "total": 0, "pytest": False, "wishes": [], "guarded": [], "assertions": []}
 LEVEL_OF = {"wrong": WRONG_ANSWER, "error": RUNTIME_ERROR, "resource": RESOURCE_LIMIT}
 
 
@@ -49,7 +51,7 @@ class Python(Verifier):
         warm = tuple(name for name in WARM if name in settings.pytest.packages)
         self.plain = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=warm)
         # Of each task's tests, what the sandbox has made of their text, for the task's next samples.
-        self._plans: dict[str, dict] = {}
+        self._plans: dict[str, tuple[dict, str | None]] = {}
         # A copy of the interpreter that holds pytest is slower to make, so only tests that need it get one.
         loaded = (*warm, "pytest", "unittest.mock", "asyncio", "python_items")
         self.with_pytest = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=loaded)
@@ -85,31 +87,33 @@ class Python(Verifier):
         return combine(judge_cases(report["runs"], task.cases), len(task.cases), failed_reward=CLEAN)
 
     def _tests(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
-        judge = {
-            "kind": "judge",
-            "tests": task.tests,
-            "entry_point": task.entry_point,
-            "prompt": task.prompt,
-            "plan": self._plans.get(task.task_id),
-            "limits": self.limits,
-        }
-        candidate = {"kind": "candidate", "code": code, "limits": self.limits}
         judge_view = self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain
-        reports = sandbox.run_pair(judge, judge_view, candidate, self.plain)
+        plan, broken = self._plan(task, sandbox, judge_view)
+        judge = {"kind": "judge", "plan": plan, "entry_point": task.entry_point, "limits": self.limits}
+        solution = {"kind": "candidate", "code": code, "limits": self.limits}
+        reports = sandbox.run_pair(judge, judge_view, solution, self.plain)
         if reports is None:
             return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox")
-        judged, report = reports
-        if judged["broken_tests"] is None:
-            self._plans[task.task_id] = judged["plan"]
-        total = judged["total"]
-        if report["compile"] is not None:
-            return Finding(BROKEN, COMPILE_ERROR, report["compile"], 0, total)
-        if not report["loaded"]:
-            level, detail = _load_trouble(report)
-            return Finding(WARNINGS, level, f"on import: {detail}", 0, total)
-        if broken := judged["broken_tests"] or judged["missing"]:
+        judged, candidate = reports
+        ledger = read_ledger(judged["said"], plan, judged["ended"]["exit"])
+        facts = read_candidate(candidate["said"])
+        if facts["compile"] is not None:
+            return Finding(BROKEN, COMPILE_ERROR, facts["compile"], 0, ledger.total)
+        if not facts["loaded"]:
+            level, detail = _load_trouble(facts, candidate["ended"])
+            return Finding(WARNINGS, level, f"on import: {detail}", 0, ledger.total)
+        if broken := broken or ledger.missing:
             return Finding(CLEAN, TASK_ERROR, f"the tests are broken: {broken}")
-        return _judge(judged, report["ended"])
+        return _judge(ledger, judged["ended"], candidate["ended"])
+
+    def _plan(self, task: Task, sandbox: Sandbox, view: View) -> tuple[dict, str | None]:
+        """The plan of a task's tests, and what is wrong with their text."""
+        if task.task_id not in self._plans:
+            job = {"kind": "plan", "tests": task.tests, "entry_point": task.entry_point, "prompt": task.prompt}
+            report = sandbox.run({**job, "limits": self.limits}, view)
+            report = report or {"plan": None, "broken": "reading them ends the process"}
+            self._plans[task.task_id] = report["plan"] or NO_TESTS, report["broken"]
+        return self._plans[task.task_id]
 
     def selftests(self) -> Sequence[SelfTest]:
         """Sums: added, subtracted, and an object that claims to equal everything."""
@@ -128,23 +132,23 @@ class Python(Verifier):
         return {"python": platform.python_version(), "packages": versions}
 
 
-def _load_trouble(report: dict) -> tuple[str, str]:
-    if report["load"] is not None:
-        kind = LEVEL_OF.get(report["load_kind"], RUNTIME_ERROR)
-        return (RUNTIME_ERROR if kind == WRONG_ANSWER else kind), report["load"]
-    return run_trouble(report["ended"]) or (RUNTIME_ERROR, "ends the process")
+def _load_trouble(facts: dict, ended: dict) -> tuple[str, str]:
+    if facts["load"] is not None:
+        kind = LEVEL_OF.get(facts["load_kind"], RUNTIME_ERROR)
+        return (RUNTIME_ERROR if kind == WRONG_ANSWER else kind), facts["load"]
+    return run_trouble(ended) or (RUNTIME_ERROR, "ends the process")
 
 
-def _judge(report: dict, candidate: dict) -> Finding:
+def _judge(ledger: Ledger, judge_ended: dict, candidate_ended: dict) -> Finding:
     """Results count as they came; the verdict is a pass only with all the evidence, and a candidate that ended well."""
-    total = report["total"]
+    total = ledger.total
     tests = [
         Test(None) if kind == "pass" else Test(LEVEL_OF.get(kind, RUNTIME_ERROR), f"{label}: {message}".rstrip(": "))
-        for kind, label, message in report["results"]
+        for kind, label, message in ledger.results
     ]
-    trouble = run_trouble(candidate)
-    if trouble or not report["complete"]:
-        trouble = trouble or run_trouble(report["ended"]) or (RUNTIME_ERROR, "ended before its tests did")
+    trouble = run_trouble(candidate_ended)
+    if trouble or not ledger.complete:
+        trouble = trouble or run_trouble(judge_ended) or (RUNTIME_ERROR, "ended before its tests did")
         tests = [*tests[: max(0, total - 1)], Test(*trouble)]
         return combine(tests, max(total, len(tests)), failed_reward=CLEAN)
     if not total:

@@ -52,20 +52,18 @@ class Garbled:
     """A connection whose incoming messages are mutated."""
 
     def __init__(self, connection: socket.socket, chance: random.Random) -> None:
-        self._connection, self._chance = connection, chance
+        self._chance = chance
+        self._reader = connection.makefile("rb")
+        self._left = b""
         self.sendall = connection.sendall
 
-    def makefile(self, *_: object, **__: object) -> "Garbled":
-        """Itself, to be read from."""
-        self._reader = self._connection.makefile("rb")
-        self._left = b""
-        return self
-
-    def read(self, size: int) -> bytes:
+    def recv(self, size: int) -> bytes:
         """Bytes of messages that may have been mutated."""
         if not self._left:
-            length = int.from_bytes(self._reader.read(4), "big")
-            data = self._reader.read(length)
+            head = self._reader.read(4)
+            if not head:
+                return b""
+            data = self._reader.read(int.from_bytes(head, "big"))
             if self._chance.random() < 0.05:
                 data = self._garble(data)
             self._left = len(data).to_bytes(4, "big") + data

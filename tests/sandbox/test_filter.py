@@ -69,11 +69,15 @@ def decide(filters: bytes, architecture: int, number: int, *arguments: int) -> i
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_decisions(seccomp: ModuleType, machine: str) -> None:
     column, architecture = seccomp.MACHINES[machine]
-    filters = seccomp.program(machine)
+    filters, of_jobs = seccomp.program(machine), seccomp.of_jobs(machine, memory_files=True)
 
     def decided(row: tuple[int, int], *arguments: int) -> int:
-        return decide(filters, architecture, row[column], *arguments)
+        """By both filters together: the one that refuses decides."""
+        return min(decide(each, architecture, row[column], *arguments) for each in (filters, of_jobs))
 
+    for name in seccomp.OF_THE_ZYGOTE:
+        assert decide(filters, architecture, seccomp.DENIED[name][column]) == ALLOWED
+    assert decide(filters, architecture, seccomp.CLONE[column], 0x20000000 | 17) == ALLOWED
     for row in seccomp.DENIED.values():
         assert row[column] is None or decided(row) == DENIED
     assert decide(filters, 0x40000003, 1) == decide(filters, 0x40000028, 1) == KILLED  # i386, 32-bit ARM
@@ -92,7 +96,8 @@ def test_decisions(seccomp: ModuleType, machine: str) -> None:
     for row in seccomp.BY_SECOND.values():
         assert [decided(row, 0, pid) for pid in (0, 1, 2)] == [ALLOWED, DENIED, ALLOWED]
     assert decided((0x40000000 + 59, 221)) == (DENIED if machine == "x86_64" else ALLOWED)  # execve, the x32 one
-    untrusted = seccomp.without_memory_files(machine)
+    assert decided(seccomp.MEMFD_CREATE) == ALLOWED
+    untrusted = seccomp.of_jobs(machine, memory_files=False)
     assert decide(untrusted, architecture, seccomp.MEMFD_CREATE[column]) == MISSING
     assert decide(untrusted, architecture, seccomp.CLONE[column]) == ALLOWED
 

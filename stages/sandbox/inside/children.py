@@ -8,7 +8,7 @@ import platform
 import struct
 
 from confine import libc
-from seccomp import install
+from seccomp import Filter, install
 
 # clone, fork, vfork; clone3 is refused to all that runs in a sandbox
 NUMBERS = {"x86_64": (56, (57, 58)), "aarch64": (220, ())}
@@ -33,4 +33,4 @@ def refuse_children() -> None:
         (RETURN, 0, 0, ALLOW),
         (RETURN, 0, 0, REFUSE),
     ]
-    install(libc, b"".join(struct.pack("=HBBI", *row) for row in rows))
+    install(libc, Filter(b"".join(struct.pack("=HBBI", *row) for row in rows)))

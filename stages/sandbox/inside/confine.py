@@ -12,12 +12,12 @@ import resource
 import signal
 import struct
 
-from seccomp import install, program, without_memory_files
+from seccomp import Filter, install, of_jobs, program
 
 # PyDLL keeps the interpreter lock during a call, so a raw clone() in the only thread is as good as fork().
 libc = ctypes.PyDLL(None, use_errno=True)
-FILTER = program(platform.machine())
-UNTRUSTED_FILTER = without_memory_files(platform.machine())
+FILTER = Filter(program(platform.machine()))
+JOB_FILTER, UNTRUSTED_FILTER = (Filter(of_jobs(platform.machine(), memory_files)) for memory_files in (True, False))
 
 CLONE_NUMBER = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 OPEN_TREE_NUMBER = 428
@@ -26,6 +26,7 @@ NEW_MOUNT, NEW_IPC, NEW_PID = 0x00020000, 0x08000000, 0x20000000
 NOSUID, NODEV, NOEXEC, READ_ONLY = 2, 4, 8, 1
 SET_DUMPABLE, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 24, 38, 47
 LAST_CAPABILITY = 63
+CAPABILITIES_HEADER, NO_CAPABILITIES = struct.pack("=Ii", 0x20080522, 0), bytes(24)
 NOBODY = 65534
 MEGABYTE = 1 << 20
 INODES = 1 << 16  # of /tmp, and of /dev/shm: an empty file takes no room there, but kernel memory
@@ -39,11 +40,21 @@ def check(result: int, what: str) -> int:
     return result
 
 
+def fork() -> int:
+    """Like os.fork(), from a process with one thread. What Python and the C library do besides touches three times as
+    many pages as the rest, and is all about other threads, which there are none of."""
+    return os.fork() if CLONE_NUMBER is None else _clone(0)
+
+
 def clone_into_namespaces() -> int:
-    """Like os.fork(), but the child is process 1 of new pid, mount and ipc namespaces. OSError where refused."""
+    """Like `fork`, but the child is process 1 of new pid, mount and ipc namespaces. OSError where refused."""
     if CLONE_NUMBER is None:
         raise OSError(38, "clone: number unknown on this machine")
-    flags = NEW_MOUNT | NEW_IPC | NEW_PID | signal.SIGCHLD
+    return _clone(NEW_MOUNT | NEW_IPC | NEW_PID)
+
+
+def _clone(flags: int) -> int:
+    flags |= signal.SIGCHLD
     return check(libc.syscall(CLONE_NUMBER, ctypes.c_long(flags), None, None, None, None), "clone")
 
 
@@ -73,6 +84,18 @@ def forget_connections() -> None:
         file.write("0")
 
 
+def shut_zygote_in() -> None:
+    """What no process of the sandbox is ever to have: capabilities by way of a program, most system calls that the
+    filter refuses. The zygote keeps its own capabilities, and what it needs to start jobs."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets no signal from its own that it has no handler for
+    for capability in range(LAST_CAPABILITY + 1):
+        if libc.prctl(CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break  # past the kernel's last capability
+    libc.prctl(CAP_AMBIENT, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
+    check(libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    install(libc, FILTER)
+
+
 def hide_mounts() -> None:
     """Make a copy of all mounts the root: the same files under the same names, but as it belongs to no mount namespace,
     /proc/self/mountinfo, which names the host's folders behind the mounts, is empty. Where the kernel does not know
@@ -88,27 +111,24 @@ def hide_mounts() -> None:
 
 
 def drop_privileges(spare_user: bool) -> None:
-    """Hide the mounts, give up every capability for good, switch to the user nobody where the namespace has one, filter
-    calls. The caller's working folder is /tmp then.
+    """Hide the mounts, give up every capability for good, switch to the user nobody where the namespace has one. The
+    caller's working folder is /tmp then. What is still to come is `install(libc, JOB_FILTER)` or `become_untrusted`.
 
     The spare user matters where the whole runs as root: the kernel counts no processes against root, so a limit on
     them would not hold.
     """
     hide_mounts()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets no signal from its own that it has no handler for
-    for capability in range(LAST_CAPABILITY + 1):
-        if libc.prctl(CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            break  # past the kernel's last capability
-    libc.prctl(CAP_AMBIENT, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
     if spare_user:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    header = struct.pack("=Ii", 0x20080522, 0)
-    check(libc.capset(header, bytes(24)), "capset")
-    check(libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    check(libc.capset(CAPABILITIES_HEADER, NO_CAPABILITIES), "capset")
     check(libc.prctl(SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
-    install(libc, FILTER)
+
+
+def become_supervisor() -> None:
+    """Last step in a process that starts and watches untrusted ones: the calls that only the zygote needs."""
+    install(libc, JOB_FILTER)
 
 
 def become_untrusted(limits: dict) -> None:

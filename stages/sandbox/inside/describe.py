@@ -4,6 +4,7 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import dataclasses
+import functools
 import types
 from typing import Any
 
@@ -54,6 +55,12 @@ def description(kind: type) -> dict:
         "doc": doc[:TEXT_LENGTH] if type(doc) is str else None,
         "fields": fields(kind),
     }
+
+
+@functools.cache
+def description_of_builtin(kind: type) -> dict:
+    """The same for a class that both sides know, worked out once."""
+    return description(kind)
 
 
 def fields(kind: type) -> list | None:
@@ -118,3 +125,6 @@ def to_signature(told: Any) -> Any:
             for name, kind, given, default in told
         ]
     )
+
+
+description_of_builtin(types.FunctionType)  # what nearly every solution hands over first

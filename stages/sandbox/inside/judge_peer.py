@@ -72,8 +72,9 @@ class JudgePeer(Peer):
         self.failed: dict[int, BaseException] = {}  # assertions that failed in calls of the candidate's
         self._folder: files.SharedFolder | None = None
         self._wishes = wishes
-        self._environment = dict(os.environ)
-        self.request("begin", wishes)
+        self._environment = dict(os.environ) if "environment" in wishes else {}
+        if wishes:
+            self.request("begin", wishes)
         if "files" in wishes:
             self._folder = files.SharedFolder()
         if "seed" in wishes:

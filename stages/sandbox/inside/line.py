@@ -8,6 +8,8 @@ import socket
 
 MESSAGE_LIMIT = 64 << 20  # bytes
 PARTS = 7  # of a message: see peer.Peer
+SMALL_BLOCK, LARGE_BLOCK = 1 << 12, 1 << 20  # bytes asked for at once
+ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
 class ProtocolError(Exception):
@@ -19,7 +21,7 @@ class Line:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._reader = connection.makefile("rb", buffering=1 << 16)
+        self._received = bytearray()
 
     def send(self, data: bytes) -> None:
         """EOFError where the other side has gone, ValueError for a message that is too long."""
@@ -44,15 +46,19 @@ class Line:
         return message
 
     def _exactly(self, size: int) -> bytes:
-        try:
-            data = self._reader.read(size)
-        except OSError:
-            raise EOFError from None
-        if len(data) < size:
-            raise EOFError
+        while (missing := size - len(self._received)) > 0:
+            try:
+                block = self._connection.recv(min(max(missing, SMALL_BLOCK), LARGE_BLOCK))
+            except OSError:
+                raise EOFError from None
+            if not block:
+                raise EOFError
+            self._received += block
+        data = bytes(self._received[:size])
+        del self._received[:size]
         return data
 
 
 def to_json(message: list) -> bytes:
     """A message as it goes over the line."""
-    return json.dumps(message, separators=(",", ":"), check_circular=False).encode("ascii")
+    return ENCODER.encode(message).encode("ascii")

@@ -25,7 +25,8 @@ from remote import Handle, Reference, RemoteClass
 from wire import Packer, Unpacker
 
 ANSWERS = ("=", "!")
-DISGUISES = (types.GeneratorType, remote.RemoteCoroutine, remote.RemoteAsyncGenerator)
+# Looked for by type: what derives from an abstract base class is slow to ask whether something is an instance of it.
+DISGUISES = frozenset((types.GeneratorType, remote.RemoteCoroutine, remote.RemoteAsyncGenerator))
 
 
 class Peer:
@@ -208,13 +209,13 @@ class Peer:
 
     def is_own_back(self, value: Any) -> bool:
         """Whether the value stands for an object of the other side, and is not shared by its contents."""
-        if isinstance(value, DISGUISES):
+        if type(value) in DISGUISES:
             return value in self._disguised
         return remote.number_of(value) is not None
 
     def number_of(self, value: Any) -> int:
         """The number of such a value."""
-        if isinstance(value, DISGUISES):
+        if type(value) in DISGUISES:
             value = self._disguised[value]
         return remote.number_of(value)
 
@@ -368,7 +369,7 @@ class Peer:
             raise ProtocolError("no class for an object")
         key = -1 - id(kind)
         if key not in self._classes:
-            about = describe.description(kind)
+            about = describe.description_of_builtin(kind)
             self._classes[key] = remote.make_class(self, key, kind.__name__, (), about, pose=kind)
         return self._classes[key]
 

@@ -8,59 +8,29 @@ import errno
 import gc
 import json
 import os
-import signal
 import socket
 import traceback
 
 from candidate_peer import CandidatePeer
 from python_program import compile_source, new_module
-from supervise import PEER, Supervisor, restore_streams, write_all
+from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400
-FACTS_LIMIT = 1 << 16  # bytes that the code's process may say to its supervisor
 RESOURCE_ERRORS = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EAGAIN)
 WRONG_ANSWERS = ("AssertionError", "Failed")  # Failed: pytest.fail and a missing exception
 
 
-def run(supervisor: Supervisor, job: dict) -> dict:
-    """Run `code` under `limits`, then serve the judge at the other end of the job's peer socket until that closes.
+def main(job: dict, channel: int) -> None:
+    """Run the job's `code`, then serve the judge at the other end of the peer socket until that closes.
 
-    Reports compile and load (None or a message: the code does not compile, does not run), load_kind ("error",
-    "resource", "wrong"), loaded, and ended (as Supervisor.run tells it).
+    Says to the host, in lines of JSON: `compile`, or `load` and `load_kind` ("error", "resource" or "wrong"), messages
+    where the code does not compile or run; `loaded` when it has been run.
     """
-    facts: dict = {"compile": None, "load": None, "load_kind": None, "loaded": False}
-    said = bytearray()
-
-    def listen(data: bytes, _channel: int) -> None:
-        if len(said) < FACTS_LIMIT:
-            said.extend(data)
-
-    ended = supervisor.run(lambda channel: _main(job["code"], channel), job["limits"], capture=False, listen=listen)
-    try:
-        for line in bytes(said).splitlines()[:2]:
-            message = json.loads(line)
-            facts["loaded"] = facts["loaded"] or message.get("loaded") is True
-            facts.update(
-                {key: str(message[key])[:DETAIL_LENGTH] for key in ("compile", "load", "load_kind") if key in message}
-            )
-    except (ValueError, AttributeError, RecursionError):
-        pass
-    return {**facts, "ended": ended}
-
-
-def say(channel: int, **message: object) -> None:
-    """A line of JSON to the supervisor."""
-    write_all(channel, json.dumps(message).encode() + b"\n")
-
-
-def _main(source: str, channel: int) -> None:
     own = os.getpid()
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    code = compile_source(source, "solution.py")
+    code = compile_source(job["code"], "solution.py")
     if isinstance(code, str):
         say(channel, compile=code)
         os._exit(0)
-    restore_streams()
     module = new_module("solution")
     connection = socket.socket(fileno=PEER)
     try:
@@ -79,6 +49,11 @@ def _main(source: str, channel: int) -> None:
         os._exit(0)
     except BaseException:
         os._exit(70)
+
+
+def say(channel: int, **message: object) -> None:
+    """A line of JSON to the other end of the channel."""
+    write_all(channel, json.dumps(message).encode() + b"\n")
 
 
 def kind_of(error: BaseException) -> str:

@@ -5,16 +5,12 @@ Runs inside the sandbox and imports the standard library alone (and pytest, wher
 The tests, and all that they expect, are in this job's processes alone. What they use of the module under test are
 stand-ins that ask its process, over a socket, for values; those are rebuilt here and compared here (judge_peer.py).
 A test counts when the judge has run it to its end itself; a pass needs all expected results, in order, the closing
-message, and that the module's process was there until then.
+message, and that the module's process was there until then (verifiers/ledger.py).
 """
 
 import base64
-import contextlib
-import json
 import marshal
 import os
-import random
-import signal
 import socket
 import sys
 import tempfile
@@ -24,122 +20,42 @@ import files
 import python_plan
 from judge_peer import Gone, JudgePeer, Names, Solution
 from python_candidate import describe, kind_of, say
-from python_program import BROKEN_SOURCE, new_module
-from supervise import PEER, Supervisor, restore_streams
+from python_program import new_module
+from supervise import PEER
 
-MESSAGE_LIMIT = 16 << 20  # bytes that a runner may send in all
 DETAIL_LENGTH = 400
 RECURSION_LIMIT = 8000  # callbacks between two processes take more frames than a call does
-NO_TESTS = {
-    "steps": base64.b64encode(marshal.dumps([])).decode(),
-    "total": 0,
-    "pytest": False,
-    "wishes": [],
-    "guarded": [],
-}
+collectors: list[Callable] = []  # of pytest's items: python_items.run_items, where that has been loaded
 
 
-def run(supervisor: Supervisor, job: dict) -> dict:
-    """Run the `tests` of `entry_point` (or null) under `limits`, against the module at the job's peer socket.
+def main(job: dict, channel: int) -> None:
+    """Run the tests of `plan` (as python_plan.run reports it) against the module at the peer socket.
 
-    `prompt` is the task's, whose helper functions are the tests' where it is code. `plan`: None, or that of an earlier
-    job with the same tests. Reports plan (what a later job may be given), broken_tests (None or a message), missing
-    (None, or what the tests import in vain), results ([[kind, label, message]]; kind "pass", "wrong", "error" or
-    "resource"), total (tests known of), complete (all evidence is there) and ended (as Supervisor.run tells it).
+    `entry_point` is the task's, or null. Says to the host, in lines of JSON: `items` (how many tests pytest has
+    collected), `missing` (what the tests import in vain), `result` ([kind, label, message]; kind "pass", "wrong",
+    "error" or "resource") for each test, and `end`, the number of results.
     """
-    plan, broken = job["plan"], None
-    if plan is None:
-        try:
-            plan = python_plan.plan(job["tests"], job["entry_point"], job["prompt"])
-        except BROKEN_SOURCE as error:
-            line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
-            broken = f"{line}{type(error).__name__}: {getattr(error, 'msg', None) or error}"
-            plan = NO_TESTS
-    ledger = _Ledger(plan)
-    run_items = getattr(sys.modules.get("python_items"), "run_items", None)
-    ended = supervisor.run(
-        lambda channel: _main(plan, job["entry_point"], run_items, channel),
-        job["limits"],
-        capture=False,
-        listen=ledger.receive,
-    )
-    return {**ledger.report(ended), "broken_tests": broken, "ended": ended}
-
-
-class _Ledger:
-    """The supervisor's account of what the runner has said."""
-
-    def __init__(self, plan: dict) -> None:
-        self.plan = plan
-        self.buffer = bytearray()
-        self.received = 0
-        self.missing: str | None = None
-        self.results: list = []
-        self.items: int | None = None
-        self.closed = False
-
-    def receive(self, data: bytes, _channel: int) -> None:
-        """Take what came."""
-        self.received += len(data)
-        if self.received > MESSAGE_LIMIT:
-            return
-        self.buffer += data
-        while (end := self.buffer.find(b"\n")) >= 0:
-            line, self.buffer = bytes(self.buffer[:end]), self.buffer[end + 1 :]
-            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-                self._message(json.loads(line))
-
-    def _message(self, message: dict) -> None:
-        if self.closed:
-            return
-        if "items" in message:
-            self.items = int(message["items"])
-        elif "missing" in message:
-            self.missing = str(message["missing"])[:DETAIL_LENGTH]
-        elif "end" in message:
-            self.closed = message["end"] == len(self.results)
-        else:
-            self.results.append([str(part)[:DETAIL_LENGTH] for part in message["result"]])
-
-    def report(self, ended: dict) -> dict:
-        """The account, closed."""
-        total = self.plan["total"] + (self.items or 0)
-        wanted = self.items is not None or not self.plan["pytest"]
-        complete = self.closed and wanted and len(self.results) == total and ended["exit"] == 0
-        return {
-            "plan": self.plan,
-            "missing": self.missing,
-            "results": self.results[:total],
-            "total": total,
-            "complete": complete,
-        }
-
-
-def _main(plan: dict, entry_point: str | None, run_items: Callable | None, channel: int) -> None:
-    """The runner: meets the candidate, then runs the tests."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    steps = marshal.loads(base64.b64decode(plan["steps"]))
+    plan = job["plan"]
+    steps = marshal.loads(base64.b64decode(plan["steps"])) if plan["steps"] else []
     connection = socket.socket(fileno=PEER)
-    restore_streams()
     new_module("test_task")
-    random.seed(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
     results = _Results(channel)
     try:
         peer = JudgePeer(connection, tuple(plan["wishes"]), plan["guarded"], plan["assertions"])
-        names = Names(peer, entry_point, {"__name__": "test_task"})
+        names = Names(peer, job["entry_point"], {"__name__": "test_task"})
         sys.modules["solution"] = Solution(names)
         if "files" in plan["wishes"]:
             tempfile.tempdir = files.ROOT
         results.peer = peer
-        _run_steps(results, steps, names, run_items)
+        _run_steps(results, steps, names, collectors[0] if collectors else None)
     except Gone:
         pass
     os._exit(0)
 
 
 class _Results:
-    """What the runner tells the supervisor."""
+    """What the host is told."""
 
     def __init__(self, channel: int) -> None:
         self.channel, self.count = channel, 0

@@ -1,6 +1,7 @@
 """From the text of a Python task's tests to the steps that run them: each test counts by itself.
 
-Runs inside the sandbox, in the supervisor, before any code under test, and imports the standard library alone.
+Runs inside the sandbox, in a process that plans for one task after another and runs none of their code, and imports the
+standard library alone.
 A test is: a statement at module level that asserts (`assert`, or a block with one, or `with raises(...)`); the same
 inside HumanEval's `check(candidate)`, whether or not the text calls it; a call at module level of a function of the
 text that asserts; a `test_*` function; an item that pytest collects, where the text needs pytest.
@@ -10,6 +11,8 @@ import ast
 import base64
 import marshal
 import re
+
+from python_program import BROKEN_SOURCE
 
 SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
     "setup",
@@ -21,7 +24,7 @@ SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
     "prelude",
 )
 PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
-LABEL_LENGTH = 150
+LABEL_LENGTH, DETAIL_LENGTH = 150, 400
 # What tests may want to see of a module besides values, and the words in their text that say so.
 WISHES = {
     "output": re.compile(r"\b(?:capsys|capfd|capsysbinary|redirect_stdout|redirect_stderr|stdout|stderr)\b"),
@@ -44,11 +47,23 @@ def _wishes(text: str) -> list[str]:
     found = [name for name, words in WISHES.items() if words.search(text)]
     for name in REPLACED:
         module, _, attribute = name.rpartition(".")
+        if attribute not in text:
+            continue
         dotted = rf"""["'](?:solution\.)?{re.escape(name)}["']"""
         split = rf"""\(\s*(?:solution\.)?{re.escape(module)}\s*,\s*["']{attribute}["']"""
         if re.search(f"{dotted}|{split}", text):
             found.append(name)
     return found
+
+
+def run(job: dict) -> dict:
+    """Reports `plan`, that of the job's `tests`, `entry_point` and `prompt`, and `broken`; one of them is None."""
+    try:
+        return {"plan": plan(job["tests"], job["entry_point"], job["prompt"]), "broken": None}
+    except BROKEN_SOURCE as error:
+        line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
+        said = f"{line}{type(error).__name__}: {getattr(error, 'msg', None) or error}"
+        return {"plan": None, "broken": said[:DETAIL_LENGTH]}
 
 
 def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
@@ -58,19 +73,20 @@ def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
-    steps = [*_prelude(prompt, entry_point), *_steps(text, entry_point)]
+    tree = ast.parse(text)
+    nodes = list(ast.walk(tree))
+    steps = [*_prelude(prompt, entry_point), *_steps(tree, entry_point)]
     return {
         "wishes": _wishes(text),
-        "guarded": _guarded(text),
-        "assertions": [[n.lineno, n.end_lineno] for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Assert)],
+        "guarded": _guarded(nodes),
+        "assertions": [[node.lineno, node.end_lineno] for node in nodes if isinstance(node, ast.Assert)],
         "steps": base64.b64encode(marshal.dumps(steps)).decode(),
         "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
         "pytest": any(kind == PYTEST for kind, _, _ in steps),
     }
 
 
-def _steps(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
-    tree = ast.parse(text)
+def _steps(tree: ast.Module, entry_point: str | None) -> list[tuple[str, str, bytes]]:
     flags = _future_flags(tree)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     called = _called(tree, functions)
@@ -112,12 +128,12 @@ def _steps(text: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
     return steps
 
 
-def _guarded(text: str) -> list[list[int]]:
+def _guarded(nodes: list[ast.AST]) -> list[list[int]]:
     """[first line, last line of an assertion, last line] of each assertion in a `with` block: an error in the block, at
     or before that line, that a context manager swallows takes the assertion with it. One that never holds, there to
     say that a line is not reached, does not count."""
     found = []
-    for block in ast.walk(ast.parse(text)):
+    for block in nodes:
         if isinstance(block, ast.With | ast.AsyncWith):
             for node in ast.walk(block):
                 if isinstance(node, ast.Assert) and not (isinstance(node.test, ast.Constant) and not node.test.value):
@@ -177,11 +193,15 @@ def _future_flags(tree: ast.Module) -> int:
 
 def _called(tree: ast.Module, functions: dict) -> set[str]:
     """Functions of the text that assert, by themselves or through others, and that it calls at module level."""
-    asserting = {name for name, node in functions.items() if _has_assert(node)}
+    calls = {name for node in tree.body if (name := _call_name(node)) in functions}
+    asserting = {name for name in calls if _has_assert(functions[name])}
+    if asserting == calls:
+        return calls
+    asserting |= {name for name in functions.keys() - calls if _has_assert(functions[name])}
     uses = {name: {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} for name, node in functions.items()}
     while more := {name for name in functions if uses[name] & asserting} - asserting:
         asserting |= more
-    return {name for node in tree.body if (name := _call_name(node)) in asserting}
+    return calls & asserting
 
 
 def _call_name(node: ast.stmt) -> str | None:
@@ -216,7 +236,8 @@ def _can_unroll(check: ast.FunctionDef | None) -> bool:
     if check is None or check.decorator_list or len(check.args.args) != 1 or check.args.vararg or check.args.kwonlyargs:
         return False
     bound = (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Nonlocal, ast.Global)
-    return _has_assert(check) and not any(isinstance(node, bound) for node in ast.walk(check))
+    nodes = list(ast.walk(check))
+    return any(map(_is_assertion, nodes)) and not any(isinstance(node, bound) for node in nodes)
 
 
 def _bound_names(tree: ast.Module) -> list[str]:

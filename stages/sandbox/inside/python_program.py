@@ -17,7 +17,7 @@ import types
 from supervise import Supervisor, restore_streams
 
 HERE = os.path.dirname(__file__)
-OWN_MODULES = tuple(name.removesuffix(".py") for name in os.listdir(HERE))
+OWN_MODULES = tuple(name.removesuffix(".py") for name in os.listdir(HERE) if name.endswith(".py"))
 WRITABLE = ("/tmp", "/dev/shm")
 BROKEN_SOURCE = (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError)
 
@@ -79,7 +79,15 @@ def compile_source(source: str, name: str) -> types.CodeType | str:
 
 
 def new_module(name: str) -> types.ModuleType:
-    """An empty module `name`, in an interpreter that looks like a fresh one.
+    """An empty module `name`."""
+    module = types.ModuleType(name)
+    module.__dict__["__builtins__"] = builtins
+    sys.modules[name] = module
+    return module
+
+
+def look_fresh() -> None:
+    """Make the interpreter look like a fresh one; for the zygote, once.
 
     The sandbox's own modules go out of sight, so that `import steps` finds what the program means by it. Unseeded,
     `random` would make the verdicts of a rerun differ.
@@ -88,11 +96,7 @@ def new_module(name: str) -> types.ModuleType:
         sys.modules.pop(own, None)
     sys.path = [path for path in sys.path if path != HERE]
     sys.argv = ["solution.py"]
-    module = types.ModuleType(name)
-    module.__dict__["__builtins__"] = builtins
-    sys.modules[name] = module
     random.seed(0)
-    return module
 
 
 def _main(source: str, channel: int) -> None:

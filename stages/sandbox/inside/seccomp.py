@@ -5,6 +5,9 @@ these calls; the filter keeps untrusted code away from the kernel code behind th
 bounds (System V memory and queues, files in memory) and what reaches past the job: process 1, which is the
 supervisor, and its neighbours by way of `sync`. Of sockets, UNIX, TCP and UDP are left: some families (VSOCK) belong
 to no network namespace, others load kernel modules. Calls that are newer than this list are answered with ENOSYS.
+
+It comes in two parts, as the kernel takes a tenth of a millisecond for a long one: `program` is put on the zygote once,
+`of_jobs`, which refuses what the zygote needs to start a job, on each job.
 """
 
 import ctypes
@@ -87,6 +90,7 @@ DENIED = {
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
 }
+OF_THE_ZYGOTE = ("chroot", "mount", "open_tree")
 CLONE, CLONE3 = (56, 220), (435, 435)
 MEMFD_CREATE = (319, 279)
 # What these ask the machine to do it would do for all of it: they succeed and do nothing.
@@ -122,10 +126,10 @@ Instruction = tuple[int, int | str, int | str, int]  # code, jump if true, jump 
 def program(machine: str) -> bytes:
     """The filter for `machine` as an array of struct sock_filter; ValueError where the numbers are not known."""
     column, architecture = _known(machine)
-    jumps = {CLONE: "clone", CLONE3: "missing", IOCTL: "ioctl", PERSONALITY: "personality"}
+    jumps = {CLONE3: "missing", IOCTL: "ioctl", PERSONALITY: "personality"}
     jumps |= dict.fromkeys(SOCKETS.values(), "socket") | dict.fromkeys(SYNC.values(), "nothing")
     jumps |= dict.fromkeys(BY_FIRST.values(), "first") | dict.fromkeys(BY_SECOND.values(), "second")
-    jumps |= dict.fromkeys(DENIED.values(), "deny")
+    jumps |= {row: "deny" for name, row in DENIED.items() if name not in OF_THE_ZYGOTE}
     head: list[Instruction] = [
         (LOAD, 0, 0, ARCHITECTURE),
         (JUMP_EQUAL, 1, 0, architecture),
@@ -145,10 +149,14 @@ def _known(machine: str) -> tuple[int, int]:
     return MACHINES[machine]
 
 
-def without_memory_files(machine: str) -> bytes:
-    """A second filter, for untrusted processes alone: no memfd_create, as nothing bounds what is written there."""
-    number = MEMFD_CREATE[_known(machine)[0]]
-    return _assemble([(LOAD, 0, 0, NUMBER), (JUMP_EQUAL, "missing", "allow", number)], _tail())
+def of_jobs(machine: str, memory_files: bool) -> bytes:
+    """The second filter. `memory_files` False, for untrusted processes: no memfd_create either, as nothing bounds what
+    is written there."""
+    column, _ = _known(machine)
+    jumps = {DENIED[name]: "deny" for name in OF_THE_ZYGOTE} | {CLONE: "clone"}
+    jumps |= {} if memory_files else {MEMFD_CREATE: "missing"}
+    rows: list[Instruction] = [(JUMP_EQUAL, label, 0, row[column]) for row, label in jumps.items()]
+    return _assemble([(LOAD, 0, 0, NUMBER), *rows, (RETURN, 0, 0, ALLOW)], _tail())
 
 
 def _tail() -> dict[str, list[Instruction]]:
@@ -183,10 +191,16 @@ def _assemble(head: list[Instruction], tail: dict[str, list[Instruction]]) -> by
     return encoded
 
 
-def install(libc: ctypes.CDLL, filters: bytes) -> None:
+class Filter:
+    """A filter, ready to be installed."""
+
+    def __init__(self, instructions: bytes) -> None:
+        self._buffer = ctypes.create_string_buffer(instructions, len(instructions))
+        self.header = struct.pack("@HP", len(instructions) // 8, ctypes.addressof(self._buffer))
+
+
+def install(libc: ctypes.CDLL, filters: Filter) -> None:
     """Put the filter on the calling process and all its children. no_new_privs must be set. OSError if refused."""
-    buffer = ctypes.create_string_buffer(filters, len(filters))
-    header = struct.pack("@HP", len(filters) // 8, ctypes.addressof(buffer))
-    if libc.prctl(22, 2, header, 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    if libc.prctl(22, 2, filters.header, 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
         error = ctypes.get_errno()
         raise OSError(error, f"seccomp: {os.strerror(error)}")

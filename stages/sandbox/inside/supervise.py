@@ -2,7 +2,7 @@
 
 Runs inside the sandbox, as process 1 of the job's own namespaces where those exist, and imports the standard library
 alone. It is undumpable, so the processes that it starts cannot read its memory or descriptors, and its end is the end
-of every process of the job.
+of every process of the job. A job of a single process without output needs none: see direct.py.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from confine import become_untrusted
+from confine import become_untrusted, fork
 from memory import PERIOD_SECONDS, MemoryWatch
 
 BLOCK = 1 << 16
@@ -32,13 +32,10 @@ class HostGone(Exception):
 
 
 class Supervisor:
-    """Starts and watches the untrusted processes of one job; `host` is the descriptor of the job's socket.
+    """Starts and watches the untrusted processes of one job; `host` is the descriptor of the job's socket."""
 
-    `peer`: that of a socket which the next process gets, and this one gives up; None for no such thing.
-    """
-
-    def __init__(self, host: int, peer: int | None = None) -> None:
-        self.host, self.peer = host, peer
+    def __init__(self, host: int) -> None:
+        self.host = host
 
     def run(
         self,
@@ -61,37 +58,35 @@ class Supervisor:
         outputs = [os.pipe(), os.pipe()] if capture else []
         source = _readable(stdin)
         os.write(ours, greeting)
-        child = os.fork()
+        child = fork()
         if child == 0:
-            _begin(body, limits, source, [pipe[1] for pipe in outputs], theirs, self.peer)
-        for descriptor in (source, theirs, *(pipe[1] for pipe in outputs), *([self.peer] if self.peer else [])):
+            begin(body, limits, source, [pipe[1] for pipe in outputs], theirs)
+        for descriptor in (source, theirs, *(pipe[1] for pipe in outputs)):
             os.close(descriptor)
-        self.peer = None
         if os.read(ours, 1) != CONFINED:
             raise OSError("an untrusted process could not be shut in")
         os.set_blocking(ours, False)
         try:
-            watch = _Watch(self.host, child, [pipe[0] for pipe in outputs], ours, listen, limits)
+            watch = Watch(self.host, child, limits, [pipe[0] for pipe in outputs], ours, listen)
             limit = watch.until_end()
         finally:
-            _kill_rest(child)
-        status, cpu = _reap(child)
+            kill_rest(child)
+        status, cpu = reap(child)
         watch.drain()
         for descriptor in (ours, *(pipe[0] for pipe in outputs)):
             os.close(descriptor)
         if limit is None and watch.overflowed():
             limit = "output"
-        killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-        if limit is None and (cpu >= limits["cpu_seconds"] or killed == signal.SIGXCPU):
-            limit = "cpu"
-        return {
-            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-            "signal": killed,
-            "limit": limit,
-            "cpu": cpu,
-            "stdout": watch.text(0),
-            "stderr": watch.text(1),
-        }
+        return {**end_of(status, cpu, limit, limits), "stdout": watch.text(0), "stderr": watch.text(1)}
+
+
+def end_of(status: int, cpu: float, limit: str | None, limits: dict) -> dict:
+    """exit, signal, limit and cpu of a process, from its wait status, CPU seconds, and the limit that ended it."""
+    killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    if limit is None and (cpu >= limits["cpu_seconds"] or killed == signal.SIGXCPU):
+        limit = "cpu"
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+    return {"exit": code, "signal": killed, "limit": limit, "cpu": cpu}
 
 
 def _socketpair() -> tuple[int, int]:
@@ -109,8 +104,13 @@ def _readable(data: bytes) -> int:
     return descriptor
 
 
-def _begin(
-    body: Callable[[int], None], limits: dict, source: int, outputs: list[int], channel: int, peer: int | None
+def begin(
+    body: Callable[[int], None],
+    limits: dict,
+    source: int,
+    outputs: Sequence[int],
+    channel: int,
+    peer: int | None = None,
 ) -> None:
     """In the new process: descriptors 0-3, and the peer's, alone stay open, then limits, then `body`."""
     try:
@@ -134,14 +134,14 @@ def _move_up(descriptor: int) -> int:
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
 
 
-def _kill_rest(child: int) -> None:
+def kill_rest(child: int) -> None:
     """End the process and everything it started: the caller is process 1, so that is everything but itself."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
         os.kill(-1, signal.SIGKILL)
 
 
-def _reap(child: int) -> tuple[int, float]:
+def reap(child: int) -> tuple[int, float]:
     """Wait status of `child`, and the CPU seconds of it and of all orphans that came to the caller."""
     status, used = os.wait4(child, 0)[1:]
     cpu = used.ru_utime + used.ru_stime
@@ -152,17 +152,17 @@ def _reap(child: int) -> tuple[int, float]:
     return status, cpu
 
 
-class _Watch:
+class Watch:
     """Polls a process's outputs, channel and end, and the host's socket, within a wall-clock limit."""
 
     def __init__(
         self,
         host: int,
         child: int,
-        outputs: list[int],
-        channel: int,
-        listen: Callable[[bytes, int], None] | None,
         limits: dict,
+        outputs: Sequence[int] = (),
+        channel: int = -1,
+        listen: Callable[[bytes, int], None] | None = None,
     ) -> None:
         self.host, self.outputs, self.channel, self.listen = host, outputs, channel, listen
         self.collected: dict[int, bytearray] = {descriptor: bytearray() for descriptor in outputs}

@@ -25,6 +25,7 @@ Runs inside the sandbox and imports the standard library alone.
 
 import base64
 import collections
+from collections.abc import Callable
 from typing import Any
 
 import arrays
@@ -270,23 +271,27 @@ class Unpacker:
         return (tuple(values) if tag == "t" else frozenset(values)), depth
 
     def _single(self, tag: str, node: list) -> Any:
-        make = {
-            "i": lambda: int(node[1], 16),
-            "y": lambda: base64.b64decode(node[1]),
-            "m": lambda: self.party.mirrors.table[node[1]].object,
-            "c": lambda: CONSTRUCTED[node[1]][2](*self.items(node[2])),
-            "k": lambda: DICT_VIEWS[node[1]](self.items(node[2])[0]),
-            "T": lambda: TYPES[node[1]],
-            "X": lambda: _found(find_exception(node[1])),
-            "n": lambda: arrays.from_parts(*node[1:]),
-        }.get(tag)
-        return make() if make else self.party.unpack_object(self, tag, node)
+        make = SINGLE.get(tag)
+        return make(self, node) if make else self.party.unpack_object(self, tag, node)
 
 
 def _found(value: Any) -> Any:
     if value is None:
         raise ProtocolError("no such name")
     return value
+
+
+# By tag: what is made of a node that holds nothing but itself, or a few items.
+SINGLE: dict[str, Callable[[Unpacker, list], Any]] = {
+    "i": lambda _, node: int(node[1], 16),
+    "y": lambda _, node: base64.b64decode(node[1]),
+    "m": lambda message, node: message.party.mirrors.table[node[1]].object,
+    "c": lambda message, node: CONSTRUCTED[node[1]][2](*message.items(node[2])),
+    "k": lambda message, node: DICT_VIEWS[node[1]](message.items(node[2])[0]),
+    "T": lambda _, node: TYPES[node[1]],
+    "X": lambda _, node: _found(find_exception(node[1])),
+    "n": lambda _, node: arrays.from_parts(*node[1:]),
+}
 
 
 def _natural(number: Any) -> int:

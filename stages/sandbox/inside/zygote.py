@@ -3,14 +3,15 @@
 Runs inside bubblewrap as process 1 (`python zygote.py CONTROL`) and runs no untrusted code itself. CONTROL is the
 descriptor of a socket to the host. It reads a line of JSON there (`nested`: whether to try that, `spare_user`: whether
 there is the user nobody, `preload`: modules to import), answers with the mode that it is in, and then receives, per
-job, one byte and a descriptor, a socket of the job's own, or two, where it talks to another job. In mode "nested" the
+job, a byte, a length (4 bytes), and descriptors, the first of which is a socket of the job's own. In mode "nested" the
 job becomes process 1 of new pid, mount and ipc namespaces, so that nothing of it outlives it and nothing of one job is
-there for the next. In mode "single", where such namespaces are refused, the zygote turns into its only job and the
-host starts another one. The end of CONTROL is the end of the zygote, and of every job.
+there for the next. In mode "single", where such namespaces are refused, the zygote turns into its only job and the host
+starts another one. The end of CONTROL is the end of the zygote, and of every job. The byte `d` announces a job that the
+zygote itself watches (direct.py) and, in JSON of that length, its limits.
 
 The job's socket carries messages, each a length (4 bytes, big-endian) and JSON: a description one way, and one report
-the other way. No report means a fault of the sandbox. A `session` is a job that carries out others, which come over
-its socket, each with a descriptor for its peer.
+the other way. No report means a fault of the sandbox. A `session` is a job that watches others in the zygote's place,
+in namespaces that they share; they are announced on its socket. The job `planner` answers one question after another.
 """
 
 import bisect  # noqa: F401 - this and its like are here for the jobs, whose imports of them then cost nothing
@@ -40,21 +41,29 @@ import string  # noqa: F401
 import sys
 import typing  # noqa: F401
 import warnings
+from collections.abc import Callable
 
+import direct
 import python_candidate
 import python_judge
+import python_plan
 import python_program
 import steps
-from confine import clone_into_namespaces, drop_privileges, forget_connections, fresh_mounts, narrow_proc
-from python_program import empty_folders
-from supervise import HostGone, Supervisor, read_exactly, receive, write_all
+from confine import (
+    become_supervisor,
+    clone_into_namespaces,
+    drop_privileges,
+    forget_connections,
+    fresh_mounts,
+    narrow_proc,
+    shut_zygote_in,
+)
+from python_program import empty_folders, look_fresh
+from supervise import HostGone, Supervisor, read_exactly, receive, restore_streams, write_all
 
-KINDS = {
-    "steps": steps.run,
-    "program": python_program.run,
-    "candidate": python_candidate.run,
-    "judge": python_judge.run,
-}
+KINDS = {"steps": steps.run, "program": python_program.run}
+DIRECT = {"judge": python_judge.main, "candidate": python_candidate.main}
+HEAD_SIZE = 5  # bytes
 MOUNT_TEST_MB = 1
 
 
@@ -69,14 +78,25 @@ def main() -> None:
             module.warm()
     warnings.simplefilter("ignore")
     forget_connections()
+    restore_streams()
+    look_fresh()
+    shut_zygote_in()
     can_nest = wish["nested"] and _can_nest()
     spare_user = wish["spare_user"]
     gc.collect()
     gc.freeze()
     control.sendall(b"nested\n" if can_nest else b"single\n")
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
-        if not message:
+        head, descriptors = _announced(control)
+        if not head:
+            return
+        if head[:1] == b"d":
+            if can_nest:
+                _direct(control, head, descriptors, lambda job: _shut_in(job["tmp_mb"], spare_user))
+                continue
+            _shut_in(None, spare_user)
+            become_supervisor()
+            _direct(control, head, descriptors, None)
             return
         if not can_nest:
             control.close()
@@ -88,6 +108,37 @@ def main() -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         _reap()
+
+
+def _announced(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """The first bytes of what announces a job, and its descriptors; nothing at the connection's end."""
+    head, descriptors, _, _ = socket.recv_fds(connection, HEAD_SIZE, 3)
+    return head, descriptors
+
+
+def _direct(
+    connection: socket.socket, head: bytes, descriptors: list[int], shut_in: Callable[[dict], None] | None
+) -> None:
+    """A job without a supervisor, to its end."""
+    limits = json.loads(read_exactly(connection.fileno(), int.from_bytes(head[1:], "big")))
+    report = direct.run(DIRECT, descriptors, limits, shut_in)
+    if shut_in is None:
+        empty_folders()
+    if report is not None:
+        with contextlib.suppress(OSError):
+            send(descriptors[0], report)
+    os.close(descriptors[0])
+
+
+def _shut_in(tmp_mb: int | None, spare_user: bool) -> None:
+    """In a new process: fresh mounts (None: there are none, only a narrower /proc), no privileges."""
+    if tmp_mb is not None:
+        fresh_mounts(tmp_mb)
+    else:
+        with contextlib.suppress(OSError):
+            narrow_proc()
+    os.chdir("/tmp")
+    drop_privileges(spare_user)
 
 
 def _line(connection: socket.socket) -> bytes:
@@ -124,22 +175,20 @@ def _can_nest() -> bool:
 def _job(descriptors: list[int], spare_user: bool, nested: bool) -> None:
     """Read a job's description, carry it out, report, exit. Never returns."""
     code = 1
-    descriptor, peer = descriptors[0], descriptors[1] if len(descriptors) > 1 else None
+    descriptor = descriptors[0]
     try:
         job = receive(descriptor)
-        if nested:
-            fresh_mounts(job["tmp_mb"])
-        else:
-            with contextlib.suppress(OSError):
-                narrow_proc()
-        os.chdir("/tmp")
-        drop_privileges(spare_user)
+        _shut_in(job["tmp_mb"] if nested else None, spare_user)
+        become_supervisor()
         if job["kind"] == "session":
             _session(descriptor)
+        elif job["kind"] == "planner":
+            while True:
+                send(descriptor, python_plan.run(receive(descriptor)))
         else:
-            send(descriptor, KINDS[job["kind"]](Supervisor(descriptor, peer), job))
+            send(descriptor, KINDS[job["kind"]](Supervisor(descriptor), job))
         code = 0
-    except HostGone:
+    except (HostGone, EOFError):
         code = 0
     except BaseException as error:
         with contextlib.suppress(BaseException):
@@ -149,19 +198,16 @@ def _job(descriptors: list[int], spare_user: bool, nested: bool) -> None:
 
 
 def _session(descriptor: int) -> None:
-    """Carry out one job after another, each with a socket of its own to the other job's process.
+    """Carry out one direct job after another, announced as to the zygote.
 
     Nothing of a job's is there for the next: its processes have ended, and the folders are emptied.
     """
     with socket.socket(fileno=os.dup(descriptor)) as connection:
         while True:
-            size, descriptors, _, _ = socket.recv_fds(connection, 4, 1)
-            if not size:
+            head, descriptors = _announced(connection)
+            if not head:
                 return
-            job = json.loads(read_exactly(descriptor, int.from_bytes(size, "big")))
-            report = KINDS[job["kind"]](Supervisor(descriptor, descriptors[0]), job)
-            empty_folders()
-            send(descriptor, report)
+            _direct(connection, head, descriptors, None)
 
 
 def send(descriptor: int, value: dict) -> None:

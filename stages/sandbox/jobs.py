@@ -1,0 +1,128 @@
+"""Jobs that a sandbox carries out, as this side sees them: a description goes in, a report comes out.
+
+A job without a supervisor (inside/direct.py) has a channel besides, on which its process speaks to this side. What
+comes there is untrusted: it is taken up to a limit, and nothing is made of it here.
+"""
+
+import contextlib
+import json
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import Self
+
+REPORT_LIMIT = 256 << 20  # bytes
+BLOCK = 1 << 16
+# For so long what is said waits, unheard, in the channels, which hold more than most jobs say: being woken for each
+# line takes longer than reading them all at the end.
+UNHEARD_SECONDS = 0.2
+CONFINED = b"\0"  # the first thing that is said on a channel
+
+
+class Started:
+    """A job that runs: its socket and, where it has one, its channel, of which `limit` bytes are taken."""
+
+    def __init__(self, connection: socket.socket, channel: socket.socket | None = None, limit: int = 0) -> None:
+        self.connection, self.channel, self.limit = connection, channel, limit
+        self.deadline = 0.0
+        self.said = bytearray()
+
+    def describe(self, job: dict, seconds: float) -> Self:
+        """Send the description of a job whose report is given up after `seconds`. OSError, and the end of the job, for
+        a fault."""
+        self.deadline = time.monotonic() + seconds
+        self.connection.settimeout(seconds)
+        try:
+            send(self.connection, job)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def listen(self, flags: int = 0) -> bool:
+        """Take what is there on the channel; False at its end. BlockingIOError as `recv` raises it."""
+        try:
+            data = self.channel.recv(BLOCK, flags) if self.channel else b""
+        except ConnectionResetError:
+            return False
+        self.said += data[: max(0, self.limit - len(self.said))]
+        return bool(data)
+
+    def report(self) -> dict | None:
+        """What is on the socket; None for a fault.
+
+        With a channel: `ended`, the report itself, and `said`, the text that came there; what is no UTF-8 in it is made
+        lone surrogates. The process must first have said that it was shut in.
+        """
+        try:
+            size = int.from_bytes(_receive(self.connection, 4), "big")
+            report = json.loads(_receive(self.connection, size)) if size <= REPORT_LIMIT else {"fault": "too long"}
+        except (OSError, EOFError, ValueError):
+            return None
+        if "fault" in report or self.channel is None:
+            return None if "fault" in report else report
+        with contextlib.suppress(BlockingIOError):
+            while self.listen(socket.MSG_DONTWAIT):
+                pass
+        if not self.said.startswith(CONFINED):
+            return None
+        return {"ended": report, "said": self.said[len(CONFINED) :].decode("utf-8", "surrogateescape")}
+
+    def close(self) -> None:
+        """Give the job up; the sandbox then ends it."""
+        self.connection.close()
+        if self.channel:
+            self.channel.close()
+
+
+def reports(started: Sequence[Started]) -> list[dict | None]:
+    """The reports of jobs that run beside each other, None for faults; closes them.
+
+    The processes of a job have ended when its report is there, or end with the sandbox.
+    """
+    found: dict[int, dict | None] = {}
+    ends = {job.connection.fileno(): job for job in started}
+    channels = {job.channel.fileno(): job for job in started if job.channel}
+    poll = select.poll()
+    for end in ends:
+        poll.register(end, select.POLLIN)
+    begun = time.monotonic()
+    heard = False
+    try:
+        while len(found) < len(started):
+            now = time.monotonic()
+            if not heard and now - begun >= UNHEARD_SECONDS:
+                heard = True
+                for channel in channels:
+                    poll.register(channel, select.POLLIN)
+            until = min(job.deadline for job in started if id(job) not in found)
+            until = until if heard else min(until, begun + UNHEARD_SECONDS)
+            for descriptor, _ in poll.poll(max(0.0, until - now) * 1000):
+                if descriptor in ends:
+                    found[id(ends[descriptor])] = ends[descriptor].report()
+                elif channels[descriptor].listen():
+                    continue
+                poll.unregister(descriptor)
+            late = [job for job in started if id(job) not in found and job.deadline <= time.monotonic()]
+            found |= {id(job): None for job in late}
+    finally:
+        for job in started:
+            job.close()
+    return [found[id(job)] for job in started]
+
+
+def send(connection: socket.socket, job: dict) -> None:
+    """A job's description, as a sandbox reads it."""
+    data = json.dumps(job).encode()
+    connection.sendall(len(data).to_bytes(4, "big") + data)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        block = connection.recv(min(size - len(data), 1 << 20))
+        if not block:
+            raise EOFError
+        data += block
+    return bytes(data)
