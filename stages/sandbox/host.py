@@ -12,38 +12,24 @@ import os
 import socket
 import sys
 import threading
+from dataclasses import dataclass
 
 from stages.common.errors import SandboxError
 from stages.sandbox import cgroups
 from stages.sandbox.bubblewrap import INSIDE_AT, INSTALL, View, interpreter, start
 from stages.sandbox.gate import Gate
-from stages.sandbox.jobs import Started, reports, send
+from stages.sandbox.jobs import Started, is_good, known_good, reports, send
 
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0  # beyond a job's own wall limits
+PROBE_MB = 1  # of /tmp
 # Jobs of one process, which speaks to this side alone, and how many bytes of that are taken. See inside/direct.py.
 DIRECT_KINDS = {"judge": 16 << 20, "candidate": 1 << 16}
-# Of these, jobs that hold nothing of a sample's, so that they may have namespaces in common. See inside/zygote.py.
-SESSION_KINDS = ("judge",)
-# A job that runs nothing, for a process which stays and takes one after another.
+# A job that runs nothing; of its limits that on wall-clock time alone counts.
 PLAN = "plan"
-START, START_DIRECT = b"j" + bytes(4), b"d"
-PROBE = {
-    "kind": "program",
-    "code": "print(sum(range(10)))",
-    "stdins": [""],
-    "tmp_mb": 1,
-    "limits": {
-        "cpu_seconds": 60,
-        "wall_seconds": 120,
-        "memory_mb": 1024,
-        "processes": 64,
-        "file_mb": 1,
-        "open_files": 64,
-        "stack_mb": 8,
-        "output_kb": 16,
-    },
-}
+# Jobs that hold nothing of a sample's, for a process that stays and takes one after another. See inside/zygote.py.
+RESIDENTS = {"judge": "session", PLAN: "planner"}
+START, START_RESIDENT, START_DIRECT = b"j" + bytes(4), b"r" + bytes(4), b"d"
 
 
 class _Zygote:
@@ -78,15 +64,12 @@ class _Zygote:
         """Start one job, with `peer` to talk to another. OSError for a fault."""
         self.group.limit(*_needs(job))
         seconds = job["limits"]["wall_seconds"] * max(1, job.get("runs", 1)) + PATIENCE_SECONDS
-        if job["kind"] == PLAN:
-            started = Started(self._resident("planner", job["tmp_mb"]).dup())
-            return started.describe(job, seconds)
         connection, theirs = socket.socketpair()
         with theirs:
             if job["kind"] in DIRECT_KINDS:
                 started = self._announce_direct(job, connection, theirs, peer)
             else:
-                socket.send_fds(self.control, [START], [theirs.fileno()])
+                socket.send_fds(self._starter(job), [START], [theirs.fileno()])
                 started = Started(connection)
         return started.describe(job, seconds)
 
@@ -96,20 +79,22 @@ class _Zygote:
         """Have the process of a job without supervisor made."""
         limits = json.dumps(job["limits"]).encode()
         message = START_DIRECT + len(limits).to_bytes(4, "big") + limits
-        control = self._resident("session", job["tmp_mb"]) if job["kind"] in SESSION_KINDS else self.control
         channel, other_end = socket.socketpair()
         with other_end:
             given = [end.fileno() for end in (theirs, peer, other_end) if end]
-            socket.send_fds(control, [message], given)
+            socket.send_fds(self._starter(job), [message], given)
         return Started(connection, channel, DIRECT_KINDS[job["kind"]])
 
-    def _resident(self, kind: str, tmp_mb: int) -> socket.socket:
-        """The socket of a process that stays as long as the sandbox: `session` or `planner` (see inside/zygote.py)."""
+    def _starter(self, job: dict) -> socket.socket:
+        """The socket of who takes the job: the zygote, or a process that stays as long as the sandbox."""
+        kind = RESIDENTS.get(job["kind"])
+        if kind is None:
+            return self.control
         if kind not in self.residents:
             self.residents[kind], theirs = socket.socketpair()
             with theirs:
-                socket.send_fds(self.control, [START], [theirs.fileno()])
-            send(self.residents[kind], {"kind": kind, "tmp_mb": tmp_mb})
+                socket.send_fds(self.control, [START_RESIDENT], [theirs.fileno()])
+            send(self.residents[kind], {"kind": kind, "tmp_mb": job["tmp_mb"]})
         return self.residents[kind]
 
     def close(self) -> None:
@@ -152,8 +137,16 @@ def _explain(said: str) -> str:
     return f"the sandbox does not start: {last}; if bubblewrap is older than 0.5, {INSTALL}"
 
 
-def _layout() -> bool:
-    """Whether /proc can be mounted; found out once by a known-good program. SandboxError where nothing works."""
+@dataclass(frozen=True)
+class Layout:
+    """What this machine lets a sandbox have: `proc`, a /proc, and `nested`, namespaces per job."""
+
+    proc: bool
+    nested: bool
+
+
+def _layout() -> Layout:
+    """Found out once by a known-good program. SandboxError where nothing works."""
     with _finding_out:
         return _find_layout()
 
@@ -162,7 +155,7 @@ _finding_out = threading.Lock()
 
 
 @functools.cache
-def _find_layout() -> bool:
+def _find_layout() -> Layout:
     error = SandboxError("the sandbox does not run a known-good program")
     for proc in (True, False):
         try:
@@ -172,16 +165,11 @@ def _find_layout() -> bool:
             continue
         try:
             with contextlib.suppress(OSError):
-                if _is_good(reports([zygote.begin(PROBE)])[0]):
-                    return proc
+                if is_good(reports([zygote.begin(known_good("program", PROBE_MB))])[0]):
+                    return Layout(proc, zygote.nested)
         finally:
             zygote.close()
     raise error
-
-
-def _is_good(report: dict | None) -> bool:
-    run = report["runs"][0] if report and report.get("runs") else {}
-    return run.get("exit") == 0 and run.get("stdout") == "45\n"
 
 
 def probe() -> str | None:
@@ -201,9 +189,8 @@ def probe_ahead() -> None:
 def abilities() -> dict[str, bool]:
     """What this machine gives a sandbox beyond the necessary: "nested", namespaces per job, and "proc", a /proc that
     shows a job's processes. SandboxError where no sandbox works."""
-    zygote = _Zygote(View(), proc := _layout())
-    zygote.close()
-    return {"nested": zygote.nested, "proc": proc}
+    layout = _layout()
+    return {"nested": layout.nested, "proc": layout.proc}
 
 
 class Sandbox:
@@ -215,7 +202,7 @@ class Sandbox:
 
     def __init__(self, gate: Gate | None = None) -> None:
         self._gate = gate or Gate()
-        self._zygotes: dict[tuple[View, int], _Zygote] = {}
+        self._zygotes: dict[tuple[View, str], _Zygote] = {}
         self._closed = False
 
     @property
@@ -247,9 +234,9 @@ class Sandbox:
             reports = self._attempt(jobs)
             if reports is None:
                 self._discard_all(jobs)
-                for _, view in jobs:
-                    if not _is_good((self._attempt([(PROBE, view)]) or [None])[0]):
-                        raise SandboxError("the sandbox no longer runs a known-good program; see the system's log")
+                good = [(known_good(job["kind"], job["tmp_mb"]), view) for job, view in jobs]
+                if not all(map(is_good, self._attempt(good) or [None])):
+                    raise SandboxError("the sandbox no longer runs a known-good program; see the system's log")
         return reports
 
     def _attempt(self, jobs: list[tuple[dict, View]]) -> list[dict] | None:
@@ -258,7 +245,7 @@ class Sandbox:
         started: list[Started] = []
         try:
             for (job, view), peer in zip(jobs, peers, strict=True):
-                started.append(self._zygote(view, len(started)).begin(job, peer))
+                started.append(self._zygote(view, _place(job)).begin(job, peer))
         except OSError:
             for each in started:
                 each.close()
@@ -268,30 +255,30 @@ class Sandbox:
                 if peer:
                     peer.close()
         found = reports(started)
-        for number, (_, view) in enumerate(jobs):
-            zygote = self._zygote(view, number)
+        for job, view in jobs:
+            zygote = self._zygote(view, _place(job))
             if not zygote.nested and not zygote.residents:
-                self._discard(view, number)
+                self._discard(view, _place(job))
         return None if None in found else found
 
-    def _zygote(self, view: View, number: int) -> _Zygote:
-        """The zygote for the jobs at place `number` of a pair: two jobs of one never share a sandbox."""
+    def _zygote(self, view: View, place: str) -> _Zygote:
+        """The zygote for the jobs of a place; there, one runs at a time."""
         if self._closed:
             raise SandboxError("the sandbox is closed")
-        zygote = self._zygotes.get((view, number))
+        zygote = self._zygotes.get((view, place))
         if zygote is None:
-            zygote = self._zygotes[view, number] = _Zygote(view, _layout())
+            zygote = self._zygotes[view, place] = _Zygote(view, _layout().proc)
             if self._closed:  # meanwhile, by another thread
-                self._discard(view, number)
+                self._discard(view, place)
                 raise SandboxError("the sandbox is closed")
         return zygote
 
     def _discard_all(self, jobs: list[tuple[dict, View]]) -> None:
-        for number, (_, view) in enumerate(jobs):
-            self._discard(view, number)
+        for job, view in jobs:
+            self._discard(view, _place(job))
 
-    def _discard(self, view: View, number: int) -> None:
-        zygote = self._zygotes.pop((view, number), None)
+    def _discard(self, view: View, place: str) -> None:
+        zygote = self._zygotes.pop((view, place), None)
         if zygote:
             zygote.close()
 
@@ -311,3 +298,11 @@ class Sandbox:
 def _ended_by_wall(report: dict) -> bool:
     ends = [*report.get("runs", ()), *report.get("steps", ()), report.get("ended") or {}]
     return any(end.get("limit") == "wall" for end in ends)
+
+
+def _place(job: dict) -> str:
+    """Jobs of different places never share a sandbox: a candidate and its judge, and where namespaces cannot nest all
+    that a zygote could turn into."""
+    if job["kind"] == "candidate":
+        return "candidate"
+    return "" if _layout().nested and _nesting_allowed() else RESIDENTS.get(job["kind"], "")

@@ -18,6 +18,24 @@ BLOCK = 1 << 16
 # line takes longer than reading them all at the end.
 UNHEARD_SECONDS = 0.2
 CONFINED = b"\0"  # the first thing that is said on a channel
+# Jobs that are known to be good, one of each kind that can be at fault in its own way.
+GOOD_LIMITS = {
+    "cpu_seconds": 60,
+    "wall_seconds": 120,
+    "memory_mb": 1024,
+    "processes": 64,
+    "file_mb": 1,
+    "open_files": 64,
+    "stack_mb": 8,
+    "output_kb": 16,
+}
+GOOD_PLAN = {"steps": "", "wishes": [], "guarded": [], "assertions": []}
+GOOD = {
+    "program": {"code": "print(sum(range(10)))", "stdins": [""]},
+    "plan": {"tests": "assert True", "entry_point": None, "prompt": ""},
+    "judge": {"plan": GOOD_PLAN, "entry_point": None},
+    "candidate": {"code": "x = 1"},
+}
 
 
 class Started:
@@ -40,14 +58,15 @@ class Started:
             raise
         return self
 
-    def listen(self, flags: int = 0) -> bool:
-        """Take what is there on the channel; False at its end. BlockingIOError as `recv` raises it."""
+    def listen(self) -> bool:
+        """Take what is there on the channel; False at its end, and at the limit: a job that says more waits in vain for
+        a listener. BlockingIOError where nothing is there."""
         try:
-            data = self.channel.recv(BLOCK, flags) if self.channel else b""
+            data = self.channel.recv(BLOCK, socket.MSG_DONTWAIT) if self.channel else b""
         except ConnectionResetError:
             return False
-        self.said += data[: max(0, self.limit - len(self.said))]
-        return bool(data)
+        self.said += data[: self.limit - len(self.said)]
+        return bool(data) and len(self.said) < self.limit
 
     def report(self) -> dict | None:
         """What is on the socket; None for a fault.
@@ -63,7 +82,7 @@ class Started:
         if "fault" in report or self.channel is None:
             return None if "fault" in report else report
         with contextlib.suppress(BlockingIOError):
-            while self.listen(socket.MSG_DONTWAIT):
+            while self.listen():
                 pass
         if not self.said.startswith(CONFINED):
             return None
@@ -74,6 +93,21 @@ class Started:
         self.connection.close()
         if self.channel:
             self.channel.close()
+
+
+def known_good(kind: str, tmp_mb: int) -> dict:
+    """A job of that kind, or a program, with a /tmp of `tmp_mb` MiB, whose report `is_good` on a sound machine."""
+    kind = kind if kind in GOOD else "program"
+    return {"kind": kind, "limits": GOOD_LIMITS, "tmp_mb": tmp_mb, **GOOD[kind]}
+
+
+def is_good(report: dict | None) -> bool:
+    """Whether that is what becomes of a known-good job."""
+    if report is None:
+        return False
+    if "said" in report:  # the judge says that it has come to its end, the candidate that it has been loaded
+        return report["ended"]["exit"] == 0 and bool(report["said"])
+    return bool(report["plan"]) if "plan" in report else [run["stdout"] for run in report["runs"]] == ["45\n"]
 
 
 def reports(started: Sequence[Started]) -> list[dict | None]:
@@ -101,9 +135,11 @@ def reports(started: Sequence[Started]) -> list[dict | None]:
             for descriptor, _ in poll.poll(max(0.0, until - now) * 1000):
                 if descriptor in ends:
                     found[id(ends[descriptor])] = ends[descriptor].report()
-                elif channels[descriptor].listen():
+                    poll.unregister(descriptor)
                     continue
-                poll.unregister(descriptor)
+                with contextlib.suppress(BlockingIOError):
+                    if not channels[descriptor].listen():
+                        poll.unregister(descriptor)
             late = [job for job in started if id(job) not in found and job.deadline <= time.monotonic()]
             found |= {id(job): None for job in late}
     finally:

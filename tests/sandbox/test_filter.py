@@ -69,7 +69,7 @@ def decide(filters: bytes, architecture: int, number: int, *arguments: int) -> i
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_decisions(seccomp: ModuleType, machine: str) -> None:
     column, architecture = seccomp.MACHINES[machine]
-    filters, of_jobs = seccomp.program(machine), seccomp.of_jobs(machine, memory_files=True)
+    filters, of_jobs = seccomp.program(machine), seccomp.of_jobs(machine, trusted=True)
 
     def decided(row: tuple[int, int], *arguments: int) -> int:
         """By both filters together: the one that refuses decides."""
@@ -97,9 +97,11 @@ def test_decisions(seccomp: ModuleType, machine: str) -> None:
         assert [decided(row, 0, pid) for pid in (0, 1, 2)] == [ALLOWED, DENIED, ALLOWED]
     assert decided((0x40000000 + 59, 221)) == (DENIED if machine == "x86_64" else ALLOWED)  # execve, the x32 one
     assert decided(seccomp.MEMFD_CREATE) == ALLOWED
-    untrusted = seccomp.of_jobs(machine, memory_files=False)
+    untrusted = seccomp.of_jobs(machine, trusted=False)
     assert decide(untrusted, architecture, seccomp.MEMFD_CREATE[column]) == MISSING
     assert decide(untrusted, architecture, seccomp.CLONE[column]) == ALLOWED
+    for row in (*seccomp.BY_FIRST.values(), *seccomp.BY_SECOND.values()):  # process 1 may be the candidate itself
+        assert decide(untrusted, architecture, row[column], 1, 1) == ALLOWED
 
 
 def test_unknown_machine(seccomp: ModuleType) -> None:

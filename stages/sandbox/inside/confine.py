@@ -14,10 +14,10 @@ import struct
 
 from seccomp import Filter, install, of_jobs, program
 
-# PyDLL keeps the interpreter lock during a call, so a raw clone() in the only thread is as good as fork().
+# PyDLL keeps the interpreter lock during a call, as it must be kept over a fork.
 libc = ctypes.PyDLL(None, use_errno=True)
 FILTER = Filter(program(platform.machine()))
-JOB_FILTER, UNTRUSTED_FILTER = (Filter(of_jobs(platform.machine(), memory_files)) for memory_files in (True, False))
+JOB_FILTER, UNTRUSTED_FILTER = (Filter(of_jobs(platform.machine(), trusted)) for trusted in (True, False))
 
 CLONE_NUMBER = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 OPEN_TREE_NUMBER = 428
@@ -40,21 +40,24 @@ def check(result: int, what: str) -> int:
     return result
 
 
+# Processes that stay beside the jobs of this one's user: a limit on processes counts them as well.
+residents = 0
+
+
 def fork() -> int:
-    """Like os.fork(), from a process with one thread. What Python and the C library do besides touches three times as
-    many pages as the rest, and is all about other threads, which there are none of."""
-    return os.fork() if CLONE_NUMBER is None else _clone(0)
+    """Like os.fork(), from a process with one thread. What Python does besides touches four times as many pages as the
+    C library's fork, and is about other threads, of which there are none, and about the seed of `random`."""
+    return check(libc.fork(), "fork")
 
 
 def clone_into_namespaces() -> int:
-    """Like `fork`, but the child is process 1 of new pid, mount and ipc namespaces. OSError where refused."""
+    """Like `fork`, but the child is process 1 of new pid, mount and ipc namespaces. OSError where refused.
+
+    The caller must be process 1, too: the C library, which has no part in this, goes on believing that number.
+    """
     if CLONE_NUMBER is None:
         raise OSError(38, "clone: number unknown on this machine")
-    return _clone(NEW_MOUNT | NEW_IPC | NEW_PID)
-
-
-def _clone(flags: int) -> int:
-    flags |= signal.SIGCHLD
+    flags = NEW_MOUNT | NEW_IPC | NEW_PID | signal.SIGCHLD
     return check(libc.syscall(CLONE_NUMBER, ctypes.c_long(flags), None, None, None, None), "clone")
 
 
@@ -126,8 +129,8 @@ def drop_privileges(spare_user: bool) -> None:
     check(libc.prctl(SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
 
 
-def become_supervisor() -> None:
-    """Last step in a process that starts and watches untrusted ones: the calls that only the zygote needs."""
+def become_trusted() -> None:
+    """Last step in a process that runs no untrusted code itself: what only the zygote needs is refused."""
     install(libc, JOB_FILTER)
 
 
@@ -135,7 +138,8 @@ def become_untrusted(limits: dict) -> None:
     """Last step in the process that runs untrusted code: limits on what it and its children may use.
 
     `limits`: cpu_seconds, memory_mb (address space), processes, file_mb, open_files, stack_mb. CPU time counts from
-    here. The process is the kernel's first choice when memory runs out.
+    here. The process is the kernel's first choice when memory runs out. Process 1 of a namespace gets no SIGXCPU, so
+    the limit on CPU time ends it at once.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     libc.prctl(SET_DUMPABLE, 1, 0, 0, 0)
@@ -145,9 +149,9 @@ def become_untrusted(limits: dict) -> None:
         os.close(descriptor)
     cpu = limits["cpu_seconds"]
     for kind, soft, hard in (
-        (resource.RLIMIT_CPU, cpu, cpu + 1),
+        (resource.RLIMIT_CPU, cpu, cpu if os.getpid() == 1 else cpu + 1),
         (resource.RLIMIT_AS, limits["memory_mb"] * MEGABYTE, None),
-        (resource.RLIMIT_NPROC, limits["processes"], None),
+        (resource.RLIMIT_NPROC, limits["processes"] + residents, None),
         (resource.RLIMIT_FSIZE, limits["file_mb"] * MEGABYTE, None),
         (resource.RLIMIT_NOFILE, limits["open_files"], None),
         (resource.RLIMIT_STACK, limits["stack_mb"] * MEGABYTE, None),

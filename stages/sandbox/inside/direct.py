@@ -1,6 +1,7 @@
 """Jobs of a single untrusted process without output: no supervisor of its own, the process that starts it watches it.
 
-What starts and watches touches as little as it can: after a fork each page that it writes to is copied. It reads
+All other processes in the caller's /proc must be the job's: what they use together is limited by that. What starts and
+watches touches as little as it can: after a fork each page that it writes to is copied. It reads
 nothing of what comes from a job, either: the description goes to the new process, and what that says to the host alone.
 
 Runs inside the sandbox and imports the standard library alone.

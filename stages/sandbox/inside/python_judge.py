@@ -70,7 +70,7 @@ class _Results:
             if kind == "pass":
                 kind, message = "wrong", "the solution kept an assertion from failing"
         self.count += 1
-        say(self.channel, result=[kind, label, message])
+        say(self.channel, result=[kind, label[:DETAIL_LENGTH], message[:DETAIL_LENGTH]])
 
     def say(self, **message: object) -> None:
         """A message that is no result."""

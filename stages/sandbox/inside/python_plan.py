@@ -9,6 +9,7 @@ text that asserts; a `test_*` function; an item that pytest collects, where the 
 
 import ast
 import base64
+import contextlib
 import marshal
 import re
 
@@ -152,8 +153,9 @@ def _prelude(prompt: str, entry_point: str | None) -> list[tuple[str, str, bytes
     for node in tree.body:
         function = isinstance(node, ast.FunctionDef) and node.name != entry_point and _is_complete(node)
         if function or isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign):
-            code = compile(ast.Module([node], []), "prompt.py", "exec", flags=flags, dont_inherit=True)
-            steps.append((PRELUDE, "", marshal.dumps(code)))
+            with contextlib.suppress(*BROKEN_SOURCE):
+                code = compile(ast.Module([node], []), "prompt.py", "exec", flags=flags, dont_inherit=True)
+                steps.append((PRELUDE, "", marshal.dumps(code)))
     return steps
 
 
@@ -186,8 +188,8 @@ def _future_flags(tree: ast.Module) -> int:
     flags = 0
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            for alias in node.names:
-                flags |= getattr(__future__, alias.name).compiler_flag
+            for alias in node.names:  # one that is not there is a SyntaxError when the statement is compiled
+                flags |= getattr(getattr(__future__, alias.name, None), "compiler_flag", 0)
     return flags
 
 

@@ -2,12 +2,12 @@
 
 Runs inside the sandbox and imports the standard library alone. The namespaces already take the effect out of most of
 these calls; the filter keeps untrusted code away from the kernel code behind them. Refused as well is what no limit
-bounds (System V memory and queues, files in memory) and what reaches past the job: process 1, which is the
-supervisor, and its neighbours by way of `sync`. Of sockets, UNIX, TCP and UDP are left: some families (VSOCK) belong
+bounds (System V memory and queues, files in memory) and what reaches past the job: process 1, where that is the
+supervisor, and neighbours by way of `sync`. Of sockets, UNIX, TCP and UDP are left: some families (VSOCK) belong
 to no network namespace, others load kernel modules. Calls that are newer than this list are answered with ENOSYS.
 
 It comes in two parts, as the kernel takes a tenth of a millisecond for a long one: `program` is put on the zygote once,
-`of_jobs`, which refuses what the zygote needs to start a job, on each job.
+`of_jobs`, which refuses what the zygote needs to start a job, and protects supervisors, on each job.
 """
 
 import ctypes
@@ -95,7 +95,8 @@ CLONE, CLONE3 = (56, 220), (435, 435)
 MEMFD_CREATE = (319, 279)
 # What these ask the machine to do it would do for all of it: they succeed and do nothing.
 SYNC = {"sync": (162, 81), "syncfs": (306, 267)}
-# Refused for process 1, whose limits and priorities belong to the sandbox; the process is the first or second argument.
+# Refused for a supervisor, process 1, whose limits and priorities belong to the sandbox; the process is the first or
+# second argument.
 BY_FIRST = {
     "prlimit64": (302, 261),
     "sched_setaffinity": (203, 122),
@@ -128,7 +129,6 @@ def program(machine: str) -> bytes:
     column, architecture = _known(machine)
     jumps = {CLONE3: "missing", IOCTL: "ioctl", PERSONALITY: "personality"}
     jumps |= dict.fromkeys(SOCKETS.values(), "socket") | dict.fromkeys(SYNC.values(), "nothing")
-    jumps |= dict.fromkeys(BY_FIRST.values(), "first") | dict.fromkeys(BY_SECOND.values(), "second")
     jumps |= {row: "deny" for name, row in DENIED.items() if name not in OF_THE_ZYGOTE}
     head: list[Instruction] = [
         (LOAD, 0, 0, ARCHITECTURE),
@@ -149,12 +149,16 @@ def _known(machine: str) -> tuple[int, int]:
     return MACHINES[machine]
 
 
-def of_jobs(machine: str, memory_files: bool) -> bytes:
-    """The second filter. `memory_files` False, for untrusted processes: no memfd_create either, as nothing bounds what
-    is written there."""
+def of_jobs(machine: str, trusted: bool) -> bytes:
+    """The second filter, for the trusted processes of a job, process 1 and its copies, and for untrusted ones. The
+    latter get no memfd_create either, as nothing bounds what is written there; where process 1 is a supervisor they
+    come from it, and have both."""
     column, _ = _known(machine)
     jumps = {DENIED[name]: "deny" for name in OF_THE_ZYGOTE} | {CLONE: "clone"}
-    jumps |= {} if memory_files else {MEMFD_CREATE: "missing"}
+    if trusted:
+        jumps |= dict.fromkeys(BY_FIRST.values(), "first") | dict.fromkeys(BY_SECOND.values(), "second")
+    else:
+        jumps |= {MEMFD_CREATE: "missing"}
     rows: list[Instruction] = [(JUMP_EQUAL, label, 0, row[column]) for row, label in jumps.items()]
     return _assemble([(LOAD, 0, 0, NUMBER), *rows, (RETURN, 0, 0, ALLOW)], _tail())
 

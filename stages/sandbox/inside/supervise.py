@@ -18,11 +18,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from confine import become_untrusted, fork
-from memory import PERIOD_SECONDS, MemoryWatch
+from usage import PERIOD_SECONDS, UsageWatch
 
 BLOCK = 1 << 16
+CPU_SLACK_SECONDS = 0.2  # the kernel's account of a process is a little behind when the limit ends it
 HOST_GONE = select.POLLHUP | select.POLLERR
-CHANNEL = 3  # a new process's descriptors: 0-2 as usual, then its channel to the supervisor
+CHANNEL = 3  # a new process's descriptors: 0-2 as usual, then its channel to whoever reads what it says
 PEER = 4  # and the socket to another job's process, where there is one
 CONFINED = b"\0"  # its first message
 
@@ -44,20 +45,18 @@ class Supervisor:
         stdin: bytes = b"",
         capture: bool = True,
         listen: Callable[[bytes, int], None] | None = None,
-        greeting: bytes = b"",
     ) -> dict:
         """Run `body(channel)` in a new process under `limits`, and end all that is left of it.
 
         `limits`: those of `become_untrusted`, wall_seconds, output_kb (of stdout and of stderr each; more ends the
         process). `capture` False sends both to /dev/null. `listen(data, channel)` is called with what the process
-        writes to its `channel`, a socket, and may answer; `greeting` (short) awaits it there. Returns exit and
-        signal (one of them None), limit (None, "cpu", "wall", "output" or "memory"), cpu (seconds), stdout and stderr
-        (text; bytes that are no UTF-8 as lone surrogates). Raises OSError where the process could not be shut in.
+        writes to its `channel`, a socket. Returns exit and signal (one of them None), limit (None, "cpu", "wall",
+        "output" or "memory"), cpu (seconds), stdout and stderr (text; bytes that are no UTF-8 as lone surrogates).
+        Raises OSError where the process could not be shut in.
         """
         ours, theirs = _socketpair()
         outputs = [os.pipe(), os.pipe()] if capture else []
         source = _readable(stdin)
-        os.write(ours, greeting)
         child = fork()
         if child == 0:
             begin(body, limits, source, [pipe[1] for pipe in outputs], theirs)
@@ -83,7 +82,8 @@ class Supervisor:
 def end_of(status: int, cpu: float, limit: str | None, limits: dict) -> dict:
     """exit, signal, limit and cpu of a process, from its wait status, CPU seconds, and the limit that ended it."""
     killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-    if limit is None and (cpu >= limits["cpu_seconds"] or killed == signal.SIGXCPU):
+    counted = limits["cpu_seconds"] - (CPU_SLACK_SECONDS if killed == signal.SIGKILL else 0)
+    if limit is None and (cpu >= counted or killed == signal.SIGXCPU):
         limit = "cpu"
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
     return {"exit": code, "signal": killed, "limit": limit, "cpu": cpu}
@@ -168,7 +168,7 @@ class Watch:
         self.collected: dict[int, bytearray] = {descriptor: bytearray() for descriptor in outputs}
         self.cap = limits["output_kb"] * 1024
         self.deadline = time.monotonic() + limits["wall_seconds"]
-        self.memory = MemoryWatch(limits["memory_mb"])
+        self.usage = UsageWatch(limits)
         self.end = os.pidfd_open(child)
         self.poll = select.poll()
         for descriptor in (*outputs, channel, self.end):
@@ -185,8 +185,8 @@ class Watch:
                 left = self.deadline - time.monotonic()
                 if left <= 0:
                     return "wall"
-                if self.memory.passed():
-                    return "memory"
+                if passed := self.usage.passed():
+                    return passed
                 for descriptor, event in self.poll.poll(min(left, PERIOD_SECONDS) * 1000):
                     if descriptor == self.host:
                         if event & HOST_GONE:

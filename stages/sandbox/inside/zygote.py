@@ -11,7 +11,8 @@ zygote itself watches (direct.py) and, in JSON of that length, its limits.
 
 The job's socket carries messages, each a length (4 bytes, big-endian) and JSON: a description one way, and one report
 the other way. No report means a fault of the sandbox. A `session` is a job that watches others in the zygote's place,
-in namespaces that they share; they are announced on its socket. The job `planner` answers one question after another.
+in namespaces that they share, `planner` one that says how tests are to be run; what they do is announced on their
+sockets. The byte `r` announces such a resident. In mode "single" it is all that the zygote does.
 """
 
 import bisect  # noqa: F401 - this and its like are here for the jobs, whose imports of them then cost nothing
@@ -43,6 +44,7 @@ import typing  # noqa: F401
 import warnings
 from collections.abc import Callable
 
+import confine
 import direct
 import python_candidate
 import python_judge
@@ -50,7 +52,7 @@ import python_plan
 import python_program
 import steps
 from confine import (
-    become_supervisor,
+    become_trusted,
     clone_into_namespaces,
     drop_privileges,
     forget_connections,
@@ -90,24 +92,30 @@ def main() -> None:
         head, descriptors = _announced(control)
         if not head:
             return
-        if head[:1] == b"d":
-            if can_nest:
-                _direct(control, head, descriptors, lambda job: _shut_in(job["tmp_mb"], spare_user))
-                continue
-            _shut_in(None, spare_user)
-            become_supervisor()
-            _direct(control, head, descriptors, None)
-            return
         if not can_nest:
-            control.close()
-            _job(descriptors, spare_user, nested=False)
+            _only(control, head, descriptors, spare_user)
+            return
+        if head[:1] == b"d":
+            _direct(control, head, descriptors, lambda job: _shut_in(job["tmp_mb"], spare_user))
+            continue
         child = clone_into_namespaces()
         if child == 0:
             control.close()
-            _job(descriptors, spare_user, nested=True)
+            _job(descriptors[0], spare_user, nested=True)
+        confine.residents += head[:1] == b"r"
         for descriptor in descriptors:
             os.close(descriptor)
         _reap()
+
+
+def _only(control: socket.socket, head: bytes, descriptors: list[int], spare_user: bool) -> None:
+    """The one job of a zygote that cannot start others."""
+    if head[:1] != b"d":
+        control.close()
+        _job(descriptors[0], spare_user, nested=False)
+    _shut_in(None, spare_user)
+    become_trusted()
+    _direct(control, head, descriptors, None)
 
 
 def _announced(connection: socket.socket) -> tuple[bytes, list[int]]:
@@ -172,19 +180,17 @@ def _can_nest() -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _job(descriptors: list[int], spare_user: bool, nested: bool) -> None:
+def _job(descriptor: int, spare_user: bool, nested: bool) -> None:
     """Read a job's description, carry it out, report, exit. Never returns."""
     code = 1
-    descriptor = descriptors[0]
     try:
         job = receive(descriptor)
         _shut_in(job["tmp_mb"] if nested else None, spare_user)
-        become_supervisor()
+        become_trusted()
         if job["kind"] == "session":
             _session(descriptor)
         elif job["kind"] == "planner":
-            while True:
-                send(descriptor, python_plan.run(receive(descriptor)))
+            _planner(descriptor)
         else:
             send(descriptor, KINDS[job["kind"]](Supervisor(descriptor), job))
         code = 0
@@ -208,6 +214,17 @@ def _session(descriptor: int) -> None:
             if not head:
                 return
             _direct(connection, head, descriptors, None)
+
+
+def _planner(descriptor: int) -> None:
+    """Answer questions, each on a socket of its own, so that no answer is taken for another question's."""
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        while True:
+            head, descriptors = _announced(connection)
+            if not head:
+                return
+            send(descriptors[0], python_plan.run(receive(descriptors[0])))
+            os.close(descriptors[0])
 
 
 def send(descriptor: int, value: dict) -> None:
