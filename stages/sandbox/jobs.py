@@ -29,11 +29,11 @@ GOOD_LIMITS = {
     "stack_mb": 8,
     "output_kb": 16,
 }
-GOOD_PLAN = {"steps": "", "wishes": [], "guarded": [], "assertions": []}
+GOOD_PLAN = {"steps": "", "wishes": [], "guarded": [], "assertions": [], "classes": [], "bodies": False}
 GOOD = {
     "program": {"code": "print(sum(range(10)))", "stdins": [""]},
     "plan": {"tests": "assert True", "entry_point": None, "prompt": ""},
-    "judge": {"plan": GOOD_PLAN, "entry_point": None},
+    "judge": {"plan": GOOD_PLAN, "entry_point": None, "token": ""},
     "candidate": {"code": "x = 1"},
 }
 

@@ -12,7 +12,8 @@ ASSERT_HEADER = """\
 #endif
 """
 # Compiled once. System calls without the library's functions, which a solution may have brought along itself. A report
-# is the token, its kind (Passed, Failed, Exception), a line number and text.
+# is a token, its kind (Passed, Failed, Exception), a line number and text. Only a pass is reported with the token of a
+# pass: a program that listens to the report of a failure learns nothing that helps it.
 EVIDENCE = """\
 #ifdef __cplusplus
 #include <exception>
@@ -67,16 +68,17 @@ LINKAGE __attribute__((noreturn)) void forge_failed(word first, word second, con
     LEAVE();
 }
 typedef int (*main_function)(int, char **, char **);
-LINKAGE int forge_run(main_function tests, word first, word second, int count, char **arguments, char **environment) {
+LINKAGE int forge_run(main_function tests, word first, word second, word third, word fourth,
+                      int count, char **arguments, char **environment) {
     int code;
 #if defined __cpp_exceptions || defined __EXCEPTIONS
     try {
         code = tests(count, arguments, environment);
     } catch (const std::exception &error) {
-        report(first, second, 'E', error.what(), 0);
+        report(third, fourth, 'E', error.what(), 0);
         LEAVE();
     } catch (...) {
-        report(first, second, 'E', 0, 0);
+        report(third, fourth, 'E', 0, 0);
         LEAVE();
     }
 #else
@@ -90,7 +92,7 @@ FAILED = """\
 {linkage}__attribute__((__noreturn__)) void {fail}(unsigned long long, unsigned long long, const char *, long)
     __asm__("forge_failed");
 static __attribute__((__noinline__, __cold__, __noreturn__)) void {failed}(const char *what, long line) {{
-    {fail}(0x{first}ull, 0x{second}ull, what, line);
+    {fail}(0x{third}ull, 0x{fourth}ull, what, line);
 }}
 """
 ASSERT = """\
@@ -138,6 +140,26 @@ template <class T> constexpr bool is_strange(bool is_class) {{
     if (!is_class || begins(text, "std") || begins(text, "__gnu_cxx")) return false;
     for (const char *own : owns) if (begins(text, own)) return false;
     return true;
+}}
+// Of a container of the library: where the arguments begin that say how it compares, and not what it holds.
+constexpr int policies(const char *word) {{
+    return begins(word, "map") || begins(word, "multimap") || begins(word, "unordered_map")
+        || begins(word, "unordered_multimap") ? 2 : 1;
+}}
+template <class T> constexpr bool is_steered() {{
+    const char *text = name<T>(), *const others[] = {{{unnamed} "!"}};
+    if (text[0] == 'c' && begins(text, "const")) text += 6;
+    if (!begins(text, "std")) return false;
+    const char *word = text;
+    for (; *text && *text != '<'; ++text) if (*text == ':') word = text + 1;
+    if (begins(word, "pair") || begins(word, "tuple") || begins(word, "variant")) return false;
+    for (int depth = 0, argument = 0; *text; ++text) {{
+        depth += (*text == '<' || *text == '(') - (*text == '>' || *text == ')');
+        if (depth == 0) return false;
+        if (*text != ',' || depth > 1 || ++argument < policies(word)) continue;
+        for (const char *other : others) if (has(text, other)) return true;
+    }}
+    return false;
 }}
 template <class T> struct strange {{
     static constexpr bool value = !__is_enum(T) && is_strange<T>(__is_class(T) || __is_union(T));
@@ -194,9 +216,16 @@ template <class T> struct plain {{ typedef T type; }};
 template <class T> struct plain<T &> : plain<T> {{}};
 template <class T> struct plain<T &&> : plain<T> {{}};
 template <class T> struct plain<const T> : plain<T> {{}};
-template <class T> inline void result() {{
+template <class T> auto holds(int) -> decltype(some<T>().begin(), some<T>().size(), yes());
+template <class T> no holds(...);
+template <class T> constexpr bool is_own_container() {{
+    return strange<T>::value && sizeof(holds<T>(0)) == 1 && !begins(name<T>(), "std");
+}}
+template <class T> constexpr void result() {{
     typedef typename plain<T>::type type;
     static_assert(!claims<type, strange<type>::value>::value, "a result that claims to equal what it is not");
+    static_assert(!is_own_container<type>(), "a container that the tests do not know");
+    static_assert(!is_steered<type>(), "a container of the library that compares as the solution tells it to");
 }}
 }}
 #undef FORGE_EACH
@@ -208,11 +237,11 @@ template <class T> inline void result() {{
 """
 START = """\
 {linkage}int {theirs}(int, char **, char **) __asm__("{symbol}");
-{linkage}int {run}(int (*)(int, char **, char **), unsigned long long, unsigned long long, int, char **, char **)
-    __asm__("forge_run");
+{linkage}int {run}(int (*)(int, char **, char **), unsigned long long, unsigned long long, unsigned long long,
+    unsigned long long, int, char **, char **) __asm__("forge_run");
 {linkage}int {ours}(int, char **, char **) __asm__("main");
 {linkage}int {ours}(int count, char **arguments, char **environment) {{
-    return {run}({theirs}, 0x{first}ull, 0x{second}ull, count, arguments, environment);
+    return {run}({theirs}, 0x{first}ull, 0x{second}ull, 0x{third}ull, 0x{fourth}ull, count, arguments, environment);
 }}
 """
 OWN_MACROS = tuple(f"FORGE_{name}" for name in ("FAILED", "ASSERT", "LOOK_AT", "EACH", "COMPARE", "OTHER", "FIND"))

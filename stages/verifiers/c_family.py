@@ -38,6 +38,7 @@ OWN_SOURCES = [
 LANGUAGES = {"c": "c", "cpp": "c++"}
 OBJECT, DEPENDENCIES = "/tmp/unit.o", "unit.d"
 DEPENDENCIES_BYTES = 1 << 20
+TOKEN_BYTES = 16  # of each of the two
 PLACE = r"(?:(?P<file>[^:\n]*?):(?P<line>\d+):(?:\d+:)? )?(?:[^\n:]{1,100}: )??"
 STATIC = r"(?:static[ _]assert(?:ion)? failed(?: due to requirement '[^'\n]*')?:? )?"
 ERROR = re.compile(rf"^{PLACE}(?:fatal )?[eE]rror: {STATIC}(?P<what>[^\n]+)", re.MULTILINE)
@@ -322,16 +323,17 @@ class CFamily(Compiled):
 
     def judge_tests(self, task: Task, build: Build, run: dict) -> list[Test]:
         """One test: it has passed where the tests' main has returned, reported so, and the process then ended well."""
-        said, token = self.report_of(run, build), bytes.fromhex(build.secret)
-        kind, line = said[len(token) :][:1], int.from_bytes(said[len(token) + 1 :][:4], "big")
-        what = said[len(token) + 5 :].decode("utf-8", "replace")
-        if said.startswith(token) and kind == b"F":
+        said, tokens = self.report_of(run, build), bytes.fromhex(build.secret)
+        of_pass, of_failure = tokens[:TOKEN_BYTES], tokens[TOKEN_BYTES:]
+        kind, line = said[TOKEN_BYTES:][:1], int.from_bytes(said[TOKEN_BYTES + 1 :][:4], "big")
+        what = said[TOKEN_BYTES + 5 :].decode("utf-8", "replace")
+        if said.startswith(of_failure) and kind == b"F":
             return [Test(WRONG_ANSWER, f"tests.{task.language} line {line}: assert({what})")]
-        if said.startswith(token) and kind == b"E":
+        if said.startswith(of_failure) and kind == b"E":
             return [Test(RUNTIME_ERROR, f"an exception that nothing catches: {what}".rstrip(": "))]
         if trouble := run_trouble(self._sanitized(run)):
             return [Test(*trouble)]
-        passed = said.startswith(token) and kind == b"P"
+        passed = said.startswith(of_pass) and kind == b"P"
         return [Test(None) if passed else Test(RUNTIME_ERROR, "ended before its tests did")]
 
     def report_of(self, run: dict, build: Build) -> bytes:

@@ -5,7 +5,8 @@
     # 1 "tests.cpp" 3              the tests, whose main gets a random symbol
     ...                            our main calls theirs, and reports on descriptor 3 when that has returned 0
 
-What is reported is a random token, a part of this text alone; an object file of ours (c_evidence.py) sends it. The text
+What is reported begins with a random token, a part of this text alone, one for a pass and another one for the rest; an
+object file of ours (c_evidence.py) sends it. The text
 reaches the compiler through a pipe, so that no
 `#include` and no `.incbin` finds the tests; assertions and the report use system calls of their own, so that no
 function of the solution's comes between; the program cannot read its own file, and cannot start processes in which to
@@ -27,6 +28,7 @@ from stages.verifiers.c_text import MAIN_DEFINITION, CText
 
 SOLUTION, TESTS = "solution", "tests"
 NAMES = ("fail", "failed", "hidden", "honest", "theirs", "run", "ours", "symbol", "barrier")
+ORDINALS = ("first", "second", "third", "fourth")  # words of the two tokens
 INCLUDES = re.compile(r"^[ \t]*#[ \t]*include\b[^\n]*", re.MULTILINE)
 LAMBDA = re.compile(r"\[[^\[\]\n]{0,60}\]\s*[({]")
 BEFORE = re.compile(r"(\w+|->|::|[^\w\s])?$")
@@ -35,8 +37,8 @@ BEFORE_A_CALL = {*"(,=!<>&|+-*/%{};?:)^~", "return", None}
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit of one job. `text` is what the compiler is to read, `token` (in hex) what a true report begins with,
-    `forbidden` the symbols that its object file must not define."""
+    """The unit of one job. `text` is what the compiler is to read, `token` (in hex) what true reports begin with, 16
+    bytes for that of a pass and 16 for others, `forbidden` the symbols that its object file must not define."""
 
     text: str
     token: str
@@ -51,11 +53,13 @@ def main_of(tests: CText) -> re.Match | None:
 def make_unit(solution: CText, tests: CText, prompt: str, entry_point: str | None) -> Unit:
     """The unit for a solution that lies beside it in a file. The tests must have a main."""
     cpp = tests.language == "cpp"
-    first, second = secrets.randbits(64), secrets.randbits(64)
+    words = [secrets.randbits(64) for _ in ORDINALS]
     names = {name: f"forge_{secrets.token_hex(8)}" for name in NAMES}
-    names |= {"first": f"{first:016x}", "second": f"{second:016x}", "linkage": 'extern "C" ' if cpp else ""}
+    names |= {name: f"{word:016x}" for name, word in zip(ORDINALS, words, strict=True)}
+    names["linkage"] = 'extern "C" ' if cpp else ""
     given = CText(prompt, tests.language, tests.standard)
     compares = cpp and solution.has("operator") is not None
+    checks = cpp and solution.year >= 14 and (compares or bool(solution.classes))
     hides = compares and "operator" not in tests.words | given.words
     value = c.VALUE_HIDING.format(**names) if hides else c.VALUE_CPP if cpp else c.VALUE_C
     parts = [
@@ -67,12 +71,12 @@ def make_unit(solution: CText, tests: CText, prompt: str, entry_point: str | Non
         f"#define FORGE_FAILED {names['failed']}\n#include <assert.h>\n",
         _declaration(tests, names["symbol"]),
         *_renamed(solution, tests),
-        *(_checked(solution, tests, names["honest"]) if compares and solution.year >= 14 else ()),
+        *(_checked(solution, tests, names["honest"]) if checks else ()),
         f'# 1 "{TESTS}.{tests.language}" 3\n{tests.text}\n# 1 "{TESTS}-end" 3\n',
         c.START.format(**names),
     ]
     expected = {entry_point} | given.functions | tests.functions
-    token = first.to_bytes(8, "little") + second.to_bytes(8, "little")
+    token = b"".join(word.to_bytes(8, "little") for word in words)
     return Unit("".join(parts), token.hex(), tuple(sorted((c.RUN_TIME | (c.REPLACEABLE & tests.words)) - expected)))
 
 

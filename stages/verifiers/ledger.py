@@ -27,16 +27,16 @@ class Ledger:
     complete: bool = False
 
 
-def read_ledger(said: str, plan: dict, exit_code: int | None) -> Ledger:
-    """The account of a judge that was given `plan` (see inside/python_plan.py) and ended with `exit_code`."""
+def read_ledger(said: str, token: str, plan: dict, exit_code: int | None) -> Ledger:
+    """The account of a judge that was given `token` and `plan` (see inside/python_plan.py), by its exit code."""
     ledger = Ledger()
     items: int | None = None
     closed = False
     for line in said.split("\n"):
-        if not line or closed:
+        if closed or not line.startswith(token):
             continue
         with contextlib.suppress(*BAD_MESSAGE):
-            message = json.loads(line)
+            message = json.loads(line.removeprefix(token))
             if "result" in message:
                 ledger.results.append([str(part)[:DETAIL_LENGTH] for part in message["result"]])
             elif "items" in message:

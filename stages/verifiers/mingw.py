@@ -14,6 +14,7 @@ from stages.sandbox import abilities
 from stages.settings.verify import VerifySettings
 from stages.verifiers.base import SelfTest
 from stages.verifiers.c_evidence import REPORT_BYTES
+from stages.verifiers.c_family import TOKEN_BYTES
 from stages.verifiers.compiled import Build, Diagnosis
 from stages.verifiers.gcc import Gcc
 from stages.verifiers.toolchain import Workshop, find
@@ -112,10 +113,10 @@ class Mingw(Gcc):
         return Diagnosis(trouble) if trouble else found
 
     def report_of(self, run: dict, build: Build) -> bytes:
-        """What begins with the token, on standard error."""
-        said, token = run["stderr"].encode("utf-8", "surrogateescape"), bytes.fromhex(build.secret)
-        at = said.find(token)
-        return said[at : at + REPORT_BYTES] if at >= 0 else b""
+        """What begins with one of the tokens, on standard error."""
+        said, tokens = run["stderr"].encode("utf-8", "surrogateescape"), bytes.fromhex(build.secret)
+        found = [at for token in (tokens[:TOKEN_BYTES], tokens[TOKEN_BYTES:]) if (at := said.find(token)) >= 0]
+        return said[min(found) :][:REPORT_BYTES] if found else b""
 
     def selftests(self) -> tuple[SelfTest, ...]:
         """As for Linux; without wine the right ones earn what compiling is worth, and the others do not compile."""

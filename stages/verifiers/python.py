@@ -5,6 +5,7 @@ Tests run in a judge's sandbox, the code under test in another one. See inside/p
 
 import platform
 import re
+import secrets
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -37,7 +38,17 @@ NEEDS_PYTEST = re.compile(
     r"\bpytest|\bunittest\b|^class\s+Test|^@|^async\s|^def\s+(?:test\w*\s*\(\s*[^)\s]|setup_|teardown_)", re.MULTILINE
 )
 WARM = ("numpy", "pandas")  # packages that take long to load and can be loaded once for all samples
-NO_TESTS = {"steps": "", "total": 0, "pytest": False, "wishes": [], "guarded": [], "assertions": []}
+NO_TESTS = {
+    "steps": "",
+    "total": 0,
+    "pytest": False,
+    "wishes": [],
+    "guarded": [],
+    "assertions": [],
+    "classes": [],
+    "bodies": False,
+}
+TOKEN_BYTES = 16
 LEVEL_OF = {"wrong": WRONG_ANSWER, "error": RUNTIME_ERROR, "resource": RESOURCE_LIMIT}
 
 
@@ -89,13 +100,14 @@ class Python(Verifier):
     def _tests(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         judge_view = self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain
         plan, broken = self._plan(task, sandbox, judge_view)
-        judge = {"kind": "judge", "plan": plan, "entry_point": task.entry_point, "limits": self.limits}
+        token = secrets.token_hex(TOKEN_BYTES)
+        judge = {"kind": "judge", "plan": plan, "token": token, "entry_point": task.entry_point, "limits": self.limits}
         solution = {"kind": "candidate", "code": code, "limits": self.limits}
         reports = sandbox.run_pair(judge, judge_view, solution, self.plain)
         if reports is None:
             return Finding(BROKEN, RUNTIME_ERROR, "breaks its sandbox")
         judged, candidate = reports
-        ledger = read_ledger(judged["said"], plan, judged["ended"]["exit"])
+        ledger = read_ledger(judged["said"], token, plan, judged["ended"]["exit"])
         facts = read_candidate(candidate["said"])
         if facts["compile"] is not None:
             return Finding(BROKEN, COMPILE_ERROR, facts["compile"], 0, ledger.total)

@@ -98,6 +98,8 @@ def methods(kind: type) -> list[str]:
 def checked(told: dict) -> dict:
     """What came as a description, cut to what make_class expects; ValueError, TypeError or KeyError where it cannot."""
     names = {key: [n for n in told[key][:NAME_LIMIT] if type(n) is str] for key in ("specials", "methods")}
+    # What Python itself looks up is among the specials, of which make_class knows which may be asked.
+    names["methods"] = [n for n in names["methods"] if not n.startswith("_") or n == "__init__"]
     doc, listed = told["doc"], told["fields"]
     pairs = [(str(name), init is True) for name, init in listed[:NAME_LIMIT]] if type(listed) is list else None
     return {**names, "doc": doc if type(doc) is str else None, "fields": pairs}

@@ -7,7 +7,9 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import builtins
+import enum
 import functools
+import importlib
 import itertools
 import numbers
 import os
@@ -69,9 +71,11 @@ class JudgePeer(Peer):
         super().__init__(connection, 0)
         self._guarded, self._assertions = guarded, assertions
         self.gone = False
+        self.classes: frozenset[str] = frozenset()  # names that the tests take for classes, however they are spelt
         self.failed: dict[int, BaseException] = {}  # assertions that failed in calls of the candidate's
         self._folder: files.SharedFolder | None = None
         self._wishes = wishes
+        self._library = {name: _of_library(name) for name in wishes if "." in name}
         self._environment = dict(os.environ) if "environment" in wishes else {}
         if wishes:
             self.request("begin", wishes)
@@ -257,6 +261,24 @@ class JudgePeer(Peer):
         if type(name) is not str or name.startswith("_") or fixed or callable(getattr(target, name, None)):
             raise AttributeError(f"attribute {str(name)[:100]!r} is not a candidate's to change")
 
+    def serve_members(self, target: Any) -> tuple:
+        """The members of an enumeration of the tests."""
+        return tuple(self._enumeration(target))
+
+    def serve_item(self, target: Any, key: Any) -> Any:
+        """One of them by its name."""
+        return self._enumeration(target)[key]
+
+    def serve_length(self, target: Any) -> int:
+        """How many there are."""
+        return len(self._enumeration(target))
+
+    def _enumeration(self, target: Any) -> Any:
+        self._expect_given(target)
+        if not isinstance(target, enum.EnumType):
+            raise TypeError(f"'{type(target).__name__}' object is not iterable")
+        return target
+
     def serve_next(self, target: Any, _count: int) -> tuple:
         """One value of an iterator that the tests gave."""
         self._expect_given(target)
@@ -275,12 +297,22 @@ class JudgePeer(Peer):
         self._expect_given(target)
         return run_coroutine(target.asend(value))
 
+    def serve_replaced(self, name: str) -> bool:
+        """Whether the tests have put another function in the place of one of the library, which they may do."""
+        return self._replacement(name) is not None
+
     def serve_library(self, name: str, args: tuple, kwargs: tuple) -> Any:
-        """Call a function of the library in whose place the tests may have put another."""
-        if name not in self._wishes or "." not in name:
+        """Call such a function; one of the library itself is never called here, where the tests are."""
+        function = self._replacement(name)
+        if function is None:
             raise ProtocolError("no function of the tests")
-        module, _, attribute = name.rpartition(".")
-        return getattr(sys.modules[module], attribute)(*args, **named(kwargs))
+        return function(*args, **named(kwargs))
+
+    def _replacement(self, name: Any) -> Any:
+        if type(name) is not str or name not in self._library:
+            raise ProtocolError("no function of the tests")
+        found = _of_library(name)
+        return None if found is self._library[name] else found
 
     def serve_copy(self, target: Any, _deep: bool) -> Any:
         """Objects of the tests are not copied."""
@@ -302,6 +334,11 @@ class JudgePeer(Peer):
         if "input" not in self._wishes or name not in INPUT_METHODS:
             raise ProtocolError("no input")
         return getattr(sys.stdin, name)(*size)
+
+
+def _of_library(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _is_mock(value: Any) -> bool:
@@ -478,11 +515,23 @@ class Names(dict):
         kind, value = self.peer.request("name", name)
         if kind == "module":
             return (kind, __import__(value, fromlist=["_"])) if _is_library(value) else ("missing", None)
-        if isinstance(value, RemoteClass):
+        if isinstance(value, RemoteClass) and (name in self.peer.classes or name.lstrip("_")[:1].isupper()):
             type.__setattr__(value, NAMED, True)
         if remote.number_of(value) is not None and callable(value):
             self.setdefault(name, value)
         return kind, value
+
+
+class Builtins(dict):
+    """The builtin names, and behind these the candidate's. The body of a class looks its names up in itself, in the
+    global names, passing `Names.__missing__` by, and here."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__(vars(builtins))
+        self._names = names
+
+    def __missing__(self, name: str) -> Any:
+        return self._names[name]
 
 
 def _is_library(name: Any) -> bool:
@@ -496,6 +545,7 @@ def _from(module: str, name: str) -> Callable[[], Any]:
     return lambda: getattr(__import__(module), name)
 
 
+MATH = ("isclose", "fabs", "isnan", "isinf", "sqrt", "ceil", "floor", "factorial", "gcd", "pi", "inf", "nan")
 # What tests compare with. Those that use these without a word of where they come from do not get the candidate's.
 STANDARD: dict[str, Callable[[], Any]] = {
     name: (lambda name=name: __import__(name))
@@ -504,7 +554,7 @@ STANDARD: dict[str, Callable[[], Any]] = {
         *("random", "string", "datetime", "json", "sys", "os", "pytest"),
     )
 }
-STANDARD.update({name: _from("math", name) for name in ("isclose", "fabs", "isnan", "isinf")})
+STANDARD.update({name: _from("math", name) for name in MATH})
 STANDARD.update({"deepcopy": _from("copy", "deepcopy"), "approx": _from("pytest", "approx")})
 ALSO_CLASSES = ("Counter", "OrderedDict", "defaultdict", "deque")  # where there is no entry point, a task may want them
 STANDARD.update({name: _from("collections", name) for name in ALSO_CLASSES})

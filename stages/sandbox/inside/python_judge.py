@@ -9,6 +9,7 @@ message, and that the module's process was there until then (verifiers/ledger.py
 """
 
 import base64
+import json
 import marshal
 import os
 import socket
@@ -18,10 +19,11 @@ from collections.abc import Callable
 
 import files
 import python_plan
-from judge_peer import Gone, JudgePeer, Names, Solution
-from python_candidate import describe, kind_of, say
+from confine import SET_DUMPABLE, libc
+from judge_peer import Builtins, Gone, JudgePeer, Names, Solution
+from python_candidate import describe, kind_of
 from python_program import new_module
-from supervise import PEER
+from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400
 RECURSION_LIMIT = 8000  # callbacks between two processes take more frames than a call does
@@ -31,19 +33,24 @@ collectors: list[Callable] = []  # of pytest's items: python_items.run_items, wh
 def main(job: dict, channel: int) -> None:
     """Run the tests of `plan` (as python_plan.run reports it) against the module at the peer socket.
 
-    `entry_point` is the task's, or null. Says to the host, in lines of JSON: `items` (how many tests pytest has
+    `entry_point` is the task's, or null. Says to the host, in lines that begin with the job's `token`, which nothing
+    that is written in this process's name can have, and hold JSON: `items` (how many tests pytest has
     collected), `missing` (what the tests import in vain), `result` ([kind, label, message]; kind "pass", "wrong",
     "error" or "resource") for each test, and `end`, the number of results.
     """
+    libc.prctl(SET_DUMPABLE, 0, 0, 0, 0)  # its memory is not to be read by way of /proc, not even from here
     plan = job["plan"]
     steps = marshal.loads(base64.b64decode(plan["steps"])) if plan["steps"] else []
     connection = socket.socket(fileno=PEER)
     new_module("test_task")
     sys.setrecursionlimit(RECURSION_LIMIT)
-    results = _Results(channel)
+    results = _Results(channel, job["token"])
     try:
         peer = JudgePeer(connection, tuple(plan["wishes"]), plan["guarded"], plan["assertions"])
+        peer.classes = frozenset(plan["classes"])
         names = Names(peer, job["entry_point"], {"__name__": "test_task"})
+        if plan["bodies"]:
+            names["__builtins__"] = Builtins(names)
         sys.modules["solution"] = Solution(names)
         if "files" in plan["wishes"]:
             tempfile.tempdir = files.ROOT
@@ -57,8 +64,8 @@ def main(job: dict, channel: int) -> None:
 class _Results:
     """What the host is told."""
 
-    def __init__(self, channel: int) -> None:
-        self.channel, self.count = channel, 0
+    def __init__(self, channel: int, token: str) -> None:
+        self.channel, self.token, self.count = channel, token, 0
         self.peer: JudgePeer | None = None
 
     def add(self, kind: str, label: str, message: str = "") -> None:
@@ -70,11 +77,11 @@ class _Results:
             if kind == "pass":
                 kind, message = "wrong", "the solution kept an assertion from failing"
         self.count += 1
-        say(self.channel, result=[kind, label[:DETAIL_LENGTH], message[:DETAIL_LENGTH]])
+        self.say(result=[kind, label[:DETAIL_LENGTH], message[:DETAIL_LENGTH]])
 
     def say(self, **message: object) -> None:
         """A message that is no result."""
-        say(self.channel, **message)
+        write_all(self.channel, f"{self.token}{json.dumps(message)}\n".encode())
 
 
 def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable | None) -> None:

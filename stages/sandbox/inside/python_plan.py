@@ -25,6 +25,7 @@ SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
     "prelude",
 )
 PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
+CLASS = re.compile(r"^\s*class\s+(\w+)", re.MULTILINE)
 LABEL_LENGTH, DETAIL_LENGTH = 150, 400
 # What tests may want to see of a module besides values, and the words in their text that say so.
 WISHES = {
@@ -69,7 +70,8 @@ def run(job: dict) -> dict:
 
 def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     """`steps`: marshalled list of (kind, label, marshalled code), in base64; `total`: tests of kind TEST and FUNCTION;
-    `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED; `guarded`: of `_guarded`;
+    `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED; `guarded`, `classes`: of the functions;
+    `bodies`: whether the text defines classes;
     `assertions`: first and last line of each. The same for all samples of a task.
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
@@ -80,6 +82,8 @@ def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     return {
         "wishes": _wishes(text),
         "guarded": _guarded(nodes),
+        "classes": _classes(nodes, prompt),
+        "bodies": any(isinstance(node, ast.ClassDef) for node in nodes),
         "assertions": [[node.lineno, node.end_lineno] for node in nodes if isinstance(node, ast.Assert)],
         "steps": base64.b64encode(marshal.dumps(steps)).decode(),
         "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
@@ -140,6 +144,29 @@ def _guarded(nodes: list[ast.AST]) -> list[list[int]]:
                 if isinstance(node, ast.Assert) and not (isinstance(node.test, ast.Constant) and not node.test.value):
                     found.append([block.lineno, node.end_lineno, block.end_lineno])
     return found
+
+
+def _classes(nodes: list[ast.AST], prompt: str) -> list[str]:
+    """Names that the tests take for classes: by `isinstance`, an attribute, a base, or because the prompt has them. A
+    name that is merely called may be a function's, and a class in its place is none that the tests know."""
+    found = set(CLASS.findall(prompt))
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            places: list[ast.expr] = [node.value]
+        elif isinstance(node, ast.ClassDef):
+            places = node.bases
+        elif _is_call_of(node, ("isinstance", "issubclass", "assertIsInstance", "assertNotIsInstance")):
+            places = [part for argument in node.args[1:2] for part in ast.walk(argument)]
+        else:
+            continue
+        found.update(place.id for place in places if isinstance(place, ast.Name))
+    return sorted(found)
+
+
+def _is_call_of(node: ast.AST, names: tuple[str, ...]) -> bool:
+    function = node.func if isinstance(node, ast.Call) else None
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+    return name in names
 
 
 def _prelude(prompt: str, entry_point: str | None) -> list[tuple[str, str, bytes]]:
