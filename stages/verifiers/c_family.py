@@ -90,7 +90,8 @@ class CFamily(Compiled):
         if missing:
             return f"{' and '.join(missing)} not found; {self.packages}"
         headers = self._headers()
-        key = value_hash([self.fingerprint(), ASSERT_HEADER, EVIDENCE, _stamps([*headers, *OWN_SOURCES])])
+        commands = [self.command(language) for language in self.drivers]
+        key = value_hash([self.fingerprint(), commands, ASSERT_HEADER, EVIDENCE, _stamps([*headers, *OWN_SOURCES])])
         self.workshop = Workshop(self.name, key)
         self.workshop.make(self._fill)
         self.view = View(folders=self.workshop.folders, tmp_mb=self.settings.limits.tmp_mb)
