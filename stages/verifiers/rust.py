@@ -121,7 +121,7 @@ class Rust(Compiled):
         step = self._compile_step("bin", "-") | {"stdin": unit.text, "once": True}
         room = (len(unit.tests) + 1) * (rust_unit.HEAD_BYTES + rust_unit.TEXT_BYTES)
         run = {**self._run_step(), "alone": True, "channel": room}
-        return Build({SOURCE: unit.solution}, [step], run, len(unit.tests), unit.token)
+        return Build({SOURCE: unit.solution}, [step], run, len(unit.tests), unit.tokens)
 
     def good_build(self, task: Task) -> Build:
         """An empty main."""

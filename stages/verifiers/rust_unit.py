@@ -5,10 +5,11 @@
     include!("solution.rs"); }                          macros of its own begin here, after the tests
     fn main() { ... }                                   reports each test on descriptor 3
 
-SOLUTION and the like are random names. Each report begins with a random token; it goes out by a system call of its
-own, so that no function of the solution's comes between. What an assertion says is taken from its panic. As with C
-(c_unit.py), the solution shares the process with the tests: code that searches its own memory for the token could
-forge a report, and tests that must hold against that are to be written as `cases`.
+SOLUTION and the like are random names. Each report begins with a random token, one for the pass of each test, one for
+any failure and one for the end, so that a program which listens to its reports learns nothing that helps it; it goes
+out by a system call of its own, so that no function of the solution's comes between. What an assertion says is taken
+from its panic. As with C (c_unit.py), the solution shares the process with the tests: code that searches its own memory
+for the token could forge a report, and tests that must hold against that are to be written as `cases`.
 """
 
 import re
@@ -18,13 +19,14 @@ from dataclasses import dataclass
 from stages.verifiers.rust_text import OWN_CRATE, RustTest, RustText
 
 TEXT_BYTES = 200
-HEAD_BYTES = 16 + 1 + 4 + 4 + 2  # token, kind, test, line, length of the text
+TOKEN_BYTES = 16
+HEAD_BYTES = TOKEN_BYTES + 1 + 4 + 4 + 2  # token, kind, test, line, length of the text
 # Tests with these may catch their own assertions; in others, one that the solution catches has failed all the same.
 CATCHING = {"catch_unwind", "spawn", "spawn_scoped"}
 NAMES = ("solution", "guard", "tests", "names", "one", "run", "send", "token")
 BEHIND_TESTS = """
 #[allow(unused_imports)] use super::*;
-pub(crate) fn {run}(one: fn(u32, bool, &str, fn())) {{
+pub(crate) fn {run}(one: fn(u32, u128, bool, &str, fn())) {{
 {calls}
 }}
 }}
@@ -57,12 +59,11 @@ EVIDENCE = """
 static {said}: ::std::sync::Mutex<::std::option::Option<(bool, u32, ::std::string::String)>> =
     ::std::sync::Mutex::new(::std::option::Option::None);
 #[inline(never)]
-fn {send}(kind: u8, test: u32, line: u32, text: &str) {{
+fn {send}(token: u128, kind: u8, test: u32, line: u32, text: &str) {{
     let mut end = ::std::cmp::min(text.len(), {text_bytes});
     while !text.is_char_boundary(end) {{ end -= 1; }}
     let mut bytes = ::std::vec::Vec::<u8>::new();
-    bytes.extend_from_slice(&{first}u64.to_be_bytes());
-    bytes.extend_from_slice(&{second}u64.to_be_bytes());
+    bytes.extend_from_slice(&token.to_be_bytes());
     bytes.push(kind);
     bytes.extend_from_slice(&test.to_be_bytes());
     bytes.extend_from_slice(&line.to_be_bytes());
@@ -79,7 +80,7 @@ fn {send}(kind: u8, test: u32, line: u32, text: &str) {{
             in("x2") bytes.len());
     }}
 }}
-fn {one}(number: u32, panics: bool, expected: &str, test: fn()) {{
+fn {one}(number: u32, token: u128, panics: bool, expected: &str, test: fn()) {{
     ::std::panic::set_hook(::std::boxed::Box::new(|info| {{
         let payload = info.payload();
         let text = if let ::std::option::Option::Some(text) = payload.downcast_ref::<&str>() {{ (*text).to_string() }}
@@ -93,30 +94,31 @@ fn {one}(number: u32, panics: bool, expected: &str, test: fn()) {{
     let found = {said}.lock().ok().and_then(|mut said| said.take());
     let (ours, line, text) = found.unwrap_or((false, 0, ::std::string::String::new()));
     if panics && !panicked {{
-        {send}(b'F', number, 0, "does not panic");
+        {send}({failure}, b'F', number, 0, "does not panic");
     }} else if panics && !text.contains(expected) {{
-        {send}(b'F', number, 0, "panics with other words");
+        {send}({failure}, b'F', number, 0, "panics with other words");
     }} else if panics || !panicked && ({catching} || !ours) {{
-        {send}(b'P', number, 0, "");
+        {send}(token, b'P', number, 0, "");
     }} else {{
-        {send}(if ours {{ b'F' }} else {{ b'E' }}, number, line, &text);
+        {send}({failure}, if ours {{ b'F' }} else {{ b'E' }}, number, line, &text);
     }}
 }}
 fn main() {{
     {solution}::{run}({one});
-    {send}(b'D', 0, 0, "");
+    {send}({end}, b'D', 0, 0, "");
 }}
 """
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit of one job: `text` is what rustc is to read, `solution` what lies beside it, `token` (in hex) what a
-    true report begins with, `lines` how many lines of the text are the tests'."""
+    """The unit of one job: `text` is what rustc is to read, `solution` what lies beside it, `tokens` (in hex) what true
+    reports begin with: that of each test's pass, of a failure, of the end; `lines` how many lines of the text are the
+    tests'."""
 
     text: str
     solution: str
-    token: str
+    tokens: str
     tests: tuple[RustTest, ...]
     lines: int
 
@@ -139,24 +141,30 @@ def make_unit(solution: RustText, tests: RustText) -> Unit:
         "check": f"forge_{secrets.token_hex(8)}",
         "said": f"FORGE_{secrets.token_hex(8).upper()}",
     }
-    first, second = secrets.randbits(64), secrets.randbits(64)
     found, text = tests.tests()
+    *passes, failure, end = (secrets.token_bytes(TOKEN_BYTES) for _ in range(len(found) + 2))
     text = _own_paths(RustText(text), names["solution"])
     attributes, rest = solution.split()
     catching = str(bool(tests.words & CATCHING)).lower()
     calls = "\n".join(
-        f"one({number}, {str(test.panics).lower()}, {test.expected}, || "
+        f"one({number}, {_literal(passes[number])}, {str(test.panics).lower()}, {test.expected}, || "
         f"crate::{names['names']}::{names['outcome']}::{names['check']}({test.path}()));"
         for number, test in enumerate(found)
     )
     parts = [
         f"mod {names['solution']} {{ {attributes} mod {names['guard']} {{ mod {names['tests']} {{ {text}",
         BEHIND_TESTS.format(**names, calls=calls),
-        EVIDENCE.format(**names, first=first, second=second, catching=catching, text_bytes=TEXT_BYTES),
+        EVIDENCE.format(
+            **names, failure=_literal(failure), end=_literal(end), catching=catching, text_bytes=TEXT_BYTES
+        ),
     ]
-    token = first.to_bytes(8, "big") + second.to_bytes(8, "big")
     own = _own_paths(RustText(rest), names["solution"])
-    return Unit("".join(parts), own, token.hex(), tuple(found), text.count("\n") + 1)
+    tokens = b"".join((*passes, failure, end))
+    return Unit("".join(parts), own, tokens.hex(), tuple(found), text.count("\n") + 1)
+
+
+def _literal(token: bytes) -> str:
+    return f"0x{token.hex()}u128"
 
 
 def _own_paths(solution: RustText, module: str) -> str:
@@ -167,16 +175,21 @@ def _own_paths(solution: RustText, module: str) -> str:
     return text
 
 
-def read_reports(said: bytes, token: bytes) -> list[Report]:
-    """The reports in a row, up to the first thing that is none."""
+def read_reports(said: bytes, tokens: bytes) -> list[Report]:
+    """The reports in a row, up to the first thing that is none; `tokens` are those of the unit."""
+    *passes, failure, end = (tokens[at : at + TOKEN_BYTES] for at in range(0, len(tokens), TOKEN_BYTES))
     reports, at = [], 0
-    while said.startswith(token, at) and len(said) >= at + HEAD_BYTES:
-        head = said[at + len(token) : at + HEAD_BYTES]
-        end = at + HEAD_BYTES + int.from_bytes(head[9:11], "big")
-        text = said[at + HEAD_BYTES : end].decode("utf-8", "replace")
-        number, line = int.from_bytes(head[1:5], "big"), int.from_bytes(head[5:9], "big")
-        reports.append(Report(chr(head[0]), number, line, text))
-        at = end
+    while len(said) >= at + HEAD_BYTES:
+        head = said[at + TOKEN_BYTES : at + HEAD_BYTES]
+        kind, number, line = chr(head[0]), int.from_bytes(head[1:5], "big"), int.from_bytes(head[5:9], "big")
+        expected = {"F": failure, "E": failure, "D": end}.get(kind)
+        if kind == "P" and number < len(passes):
+            expected = passes[number]
+        if said[at : at + TOKEN_BYTES] != expected:
+            break
+        behind = at + HEAD_BYTES + int.from_bytes(head[9:11], "big")
+        reports.append(Report(kind, number, line, said[at + HEAD_BYTES : behind].decode("utf-8", "replace")))
+        at = behind
     return reports
 
 

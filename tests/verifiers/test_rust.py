@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stages.common.records import Sample, Task, Verdict
 from stages.settings.verify import VerifySettings
 from stages.verifiers import make
 from stages.verifiers.pool import verify_samples
+from stages.verifiers.rust_unit import TOKEN_BYTES, read_reports
 
 LIMITS = {"cpu_seconds": 1, "wall_factor": 2.0, "memory_mb": 512}
 RUST = {"compile_cpu_seconds": 4, "compile_memory_mb": 1024}
@@ -69,3 +71,19 @@ def test_vendored_crate(tmp_path: Path) -> None:
     task = Task("t", "rust", "Write f.", "rust", "f", TESTS, [])
     samples = [Sample("t", 0, "use tiny::three;\npub fn f() -> i32 { three() }\n")]
     assert [verdict.reward for verdict in verify_samples({"t": task}, samples, settings)] == [1.0]
+
+
+def test_a_failure_s_report_is_no_key_to_a_pass() -> None:
+    """Each test's pass has a token of its own, and so have failures, and the end."""
+    names = ("first", "second", "failure", "end")
+    tokens = {name: secrets.token_bytes(TOKEN_BYTES) for name in names}
+    known = b"".join(tokens.values())
+
+    def report(name: str, kind: bytes, test: int) -> bytes:
+        return tokens[name] + kind + test.to_bytes(4, "big") + bytes(4) + bytes(2)
+
+    true = report("first", b"P", 0) + report("failure", b"F", 1) + report("end", b"D", 0)
+    assert [(found.kind, found.test) for found in read_reports(true, known)] == [("P", 0), ("F", 1), ("D", 0)]
+    for name, kind, test in (("failure", b"P", 0), ("first", b"P", 1), ("end", b"P", 0), ("first", b"D", 0)):
+        assert read_reports(report(name, kind, test), known) == []
+    assert read_reports(report("first", b"P", 7) + b"more", known) == []
