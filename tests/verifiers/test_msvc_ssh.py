@@ -211,8 +211,12 @@ def test_many_at_once_on_one_connection(loopback: Loopback) -> None:
 
 def masters() -> list[psutil.Process]:
     """The ssh masters that this process has started."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if child.name() == "ssh" and "-M" in child.cmdline()]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if child.name() == "ssh" and "-M" in child.cmdline():
+                found.append(child)
+    return found
 
 
 @needs_sshd
