@@ -74,11 +74,11 @@ def test_humaneval_x_cpp(verifier: str) -> None:
 
 @pytest.mark.slow
 def test_mbcpp() -> None:
-    """770 of the 773 references pass: 150 reads variables without a value, 543 has a constant that does not fit into
-    its type, and 769 calls exit(0) where the tests look on."""
+    """769 of the 773 references pass, or a few more: 150 and 340 read variables without a value, 543 has a constant that
+    does not fit into its type, and 769 calls exit(0) where the tests look on."""
     tasks = cpp_tasks("mbcpp.parquet", "gcc")
     assert len(tasks) == 773
     found = failures(tasks)
-    assert set(found) <= {"MBCPP/150", "MBCPP/543", "MBCPP/769"}
+    assert set(found) <= {"MBCPP/150", "MBCPP/340", "MBCPP/543", "MBCPP/769"}
     assert found["MBCPP/543"].level == "compile_error"
     assert found["MBCPP/769"].detail == "ended before its tests did"
