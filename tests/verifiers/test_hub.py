@@ -74,8 +74,8 @@ def test_humaneval_x_cpp(verifier: str) -> None:
 
 @pytest.mark.slow
 def test_mbcpp() -> None:
-    """769 of the 773 references pass, or a few more: 150 and 340 read variables without a value, 543 has a constant that
-    does not fit into its type, and 769 calls exit(0) where the tests look on."""
+    """769 of the 773 references pass, or a few more: 150 and 340 read variables without a value, 543 has a constant
+    that does not fit into its type, and 769 calls exit(0) where the tests look on."""
     tasks = cpp_tasks("mbcpp.parquet", "gcc")
     assert len(tasks) == 773
     found = failures(tasks)
