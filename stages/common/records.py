@@ -26,7 +26,8 @@ class Task:
     """A programming task and how its solutions are judged.
 
     `verifier` is a registry name or `module:Class`. `tests` is test source ("" if none); `cases` are
-    {"stdin", "stdout"} pairs ([] if none). `reference` is a known-good solution where one is published.
+    {"stdin", "stdout"} pairs ([] if none). `reference` is a known-good solution where one is published; `reasoning` is
+    what its author thought before (the text between <think> and </think>).
     """
 
     task_id: str
@@ -37,6 +38,7 @@ class Task:
     tests: str
     cases: list
     reference: str | None = None
+    reasoning: str | None = None
     source: str | None = None
     meta: dict = field(default_factory=dict)
 
@@ -142,8 +144,9 @@ def _check(record: Any, where: str) -> None:
             raise InputError(f"{where}: field 'reward': expected 0..1, found {record.reward}")
 
 
-def read(kind: type, path: Path | str) -> Iterator[Any]:
-    """Stream the records of class `kind` of a JSON Lines file; blank lines are skipped.
+def read(kind: type, path: Path | str, unique: bool = True) -> Iterator[Any]:
+    """Stream the records of class `kind` of a JSON Lines file; blank lines are skipped. `unique` False: the caller
+    looks after records that come twice, and no memory is spent on it here.
 
     Raises InputError, naming file and line, for a missing file, broken JSON, bytes that are not UTF-8, a wrong or
     missing field, and a task, sample or verdict that comes twice.
@@ -155,7 +158,8 @@ def read(kind: type, path: Path | str) -> Iterator[Any]:
                 if line.strip():
                     where = f"{path}:{number}"
                     record = parse(kind, _decode(line, where), where)
-                    _refuse_duplicate(record, seen, where)
+                    if unique:
+                        _refuse_duplicate(record, seen, where)
                     yield record
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

@@ -33,7 +33,22 @@ class SyntheticSettings(Settings):
     check_references: bool = Field(True, description="verify every reference solution, drop tasks whose own fails")
 
 
-class HumanEvalSettings(Settings):
+class CheckedSettings(Settings):
+    """What sources have in common that bring reference solutions."""
+
+    check_references: bool = Field(True, description="verify every reference solution, drop tasks whose own fails")
+
+
+class UntestedSettings(CheckedSettings):
+    """Sources of which some tasks may have no tests."""
+
+    keep_unverified: bool = Field(
+        False, description="keep tasks without tests, too, where the reference compiles; they never pay more than 0.7"
+    )
+    validation: float = Field(0.0, ge=0, lt=1, description="share of the problems that go to validation")
+
+
+class HumanEvalSettings(CheckedSettings):
     """HumanEval (Chen et al. 2021), 164 tasks."""
 
     revision: str = Field(
@@ -41,7 +56,6 @@ class HumanEvalSettings(Settings):
     )
     split: str = Field("benchmark", description="always 'benchmark': HumanEval is never trained on")
     limit: int | None = Field(None, ge=1, description="use the first N tasks; null: all")
-    check_references: bool = Field(True, description="verify every reference solution, drop tasks whose own fails")
 
     @field_validator("split")
     @classmethod
@@ -51,7 +65,7 @@ class HumanEvalSettings(Settings):
         return value
 
 
-class MbppSettings(Settings):
+class MbppSettings(CheckedSettings):
     """MBPP (Austin et al. 2021): its train, validation and test splits, the last as benchmark."""
 
     revision: str = Field(
@@ -64,4 +78,50 @@ class MbppSettings(Settings):
     challenge_tests: bool = Field(True, description="judge by the challenge assertions too (config full has some)")
     few_shot: bool = Field(False, description="add the split 'prompt' (few-shot examples) to the train tasks")
     limit: int | None = Field(None, ge=1, description="use the first N tasks of each split; null: all")
-    check_references: bool = Field(True, description="verify every reference solution, drop tasks whose own fails")
+
+
+class CodeforcesSettings(UntestedSettings):
+    """Programs for problems of Codeforces, written by DeepSeek-R1 (open-r1/codeforces-cots)."""
+
+    revision: str | None = Field(None, min_length=1, description="commit of the data set on the hub; needed there")
+    size: int | None = Field(4000, ge=1, description="keep at most this many tasks; null: all")
+    per_problem: int | None = Field(None, ge=1, description="keep at most this many solutions of a problem; null: all")
+    benchmark: float = Field(0.0, ge=0, lt=1, description="share of the problems that go to the benchmark")
+    validation: float = Field(0.02, ge=0, lt=1, description="share of the problems that go to validation")
+
+
+class CodeforcesCppSettings(CodeforcesSettings):
+    """The C++ programs: config `solutions`."""
+
+
+class CodeforcesPythonSettings(CodeforcesSettings):
+    """The Python programs: config `solutions_py`."""
+
+    size: int | None = Field(1000, ge=1, description="keep at most this many tasks; null: all")
+
+
+class HumanEvalCppSettings(CheckedSettings):
+    """HumanEval-X C++ (Zheng et al. 2023), 164 tasks. Benchmark only."""
+
+    path: str | None = Field(None, min_length=1, description="file of the tasks (.parquet, .jsonl or .jsonl.gz)")
+    revision: str | None = Field(
+        None, min_length=1, description="commit of THUDM/humaneval-x on the hub, where there is no path"
+    )
+    split: str = Field("benchmark", description="always 'benchmark': HumanEval-X is never trained on")
+    verifier: Literal["gcc", "clang", "mingw", "msvc_ssh"] = Field("gcc", description="what judges the tasks")
+    limit: int | None = Field(None, ge=1, description="use the first N tasks; null: all")
+
+    @field_validator("split")
+    @classmethod
+    def _only_benchmark(cls, value: str) -> str:
+        if value != "benchmark":
+            raise ValueError("HumanEval-X is a benchmark and never trained on; expected 'benchmark'")
+        return value
+
+
+class JsonlSettings(UntestedSettings):
+    """Task files of one's own, in the record format. DVC watches data/own, so they lie there."""
+
+    train: tuple[str, ...] = Field((), strict=False, description="files of training tasks, below data/own")
+    validation_files: tuple[str, ...] = Field((), strict=False, description="files of validation tasks")
+    benchmark: tuple[str, ...] = Field((), strict=False, description="files of benchmark tasks")

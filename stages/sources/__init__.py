@@ -1,20 +1,37 @@
-"""Task sources: one module each with `load(settings, hub, seed)`, which returns a list of tasks per split.
+"""Task sources: one module each with `rows(settings, hub, seed)`, which yields a Row for all that the source holds.
 
 A new source is a module, a line in SOURCES, and a settings class in stages/settings/sources.py. A module is imported
 only when its source is used.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from importlib import import_module
 from typing import NamedTuple
 
 from stages.common.errors import InputError
 from stages.common.params import Settings
 from stages.common.records import Task
-from stages.settings.sources import HumanEvalSettings, MbppSettings, SyntheticSettings
+from stages.settings.sources import (
+    CodeforcesCppSettings,
+    CodeforcesPythonSettings,
+    HumanEvalCppSettings,
+    HumanEvalSettings,
+    JsonlSettings,
+    MbppSettings,
+    SyntheticSettings,
+)
 
 SPLITS = ("train", "validation", "benchmark")
+
+
+class Row(NamedTuple):
+    """One row of a source: a task of a split, or the reason why it makes none, and what the row is called."""
+
+    split: str
+    task: Task | None
+    reason: str = ""
+    name: str = ""
 
 
 class Source(NamedTuple):
@@ -26,8 +43,12 @@ class Source(NamedTuple):
 
 SOURCES = {
     "synthetic": Source("stages.sources.synthetic", SyntheticSettings),
+    "codeforces_cpp": Source("stages.sources.codeforces_cpp", CodeforcesCppSettings),
+    "codeforces_python": Source("stages.sources.codeforces_python", CodeforcesPythonSettings),
     "humaneval": Source("stages.sources.humaneval", HumanEvalSettings),
+    "humaneval_cpp": Source("stages.sources.humaneval_cpp", HumanEvalCppSettings),
     "mbpp": Source("stages.sources.mbpp", MbppSettings),
+    "jsonl": Source("stages.sources.jsonl", JsonlSettings),
 }
 
 
@@ -40,6 +61,15 @@ def get(name: str) -> Source:
     return SOURCES[name]
 
 
-def load(name: str, settings: Settings, hub: str | None, seed: int) -> dict[str, Iterable[Task]]:
-    """The tasks of every split. `hub` is a directory laid out as on the Hugging Face hub, or None for the hub."""
-    return import_module(get(name).module).load(settings, hub, seed)
+def rows(name: str, settings: Settings, hub: str | None, seed: int) -> Iterator[Row]:
+    """All rows, as they are read. `hub` is a directory laid out as on the Hugging Face hub, or None for the hub."""
+    return import_module(get(name).module).rows(settings, hub, seed)
+
+
+def load(name: str, settings: Settings, hub: str | None, seed: int) -> dict[str, list[Task]]:
+    """The tasks of every split at once, for sources that are known to be small."""
+    splits: dict[str, list[Task]] = {}
+    for row in rows(name, settings, hub, seed):
+        if row.task is not None:
+            splits.setdefault(row.split, []).append(row.task)
+    return splits

@@ -6,12 +6,14 @@ Its own splits are kept: train, validation, and test as benchmark. The configs n
 import ast
 import builtins
 import warnings
+from collections.abc import Iterator
 from itertools import islice
 
 from stages.common.errors import InputError
 from stages.common.records import Task
 from stages.settings.sources import MbppSettings
-from stages.sources.hub import rows
+from stages.sources import Row
+from stages.sources.hub import rows as hub_rows
 
 DATASET = "google-research-datasets/mbpp"
 # The columns that both configs have, and those of each.
@@ -23,18 +25,16 @@ CONFIGS = {
 SPLITS = {"train": "train", "validation": "validation", "benchmark": "test"}
 
 
-def load(settings: MbppSettings, hub: str | None, seed: int) -> dict[str, list[Task]]:
+def rows(settings: MbppSettings, hub: str | None, seed: int) -> Iterator[Row]:
     """The tasks of every split; with `few_shot`, those of split `prompt` follow the train tasks."""
     columns = COLUMNS | CONFIGS[settings.config]
-
-    def tasks(split: str) -> list[Task]:
-        table = rows(DATASET, settings.config, split, columns, settings.revision, hub)
-        return [task(row, settings) for row in islice(table, settings.limit)]
-
-    splits = {ours: tasks(theirs) for ours, theirs in SPLITS.items()}
+    splits = list(SPLITS.items())
     if settings.few_shot:
-        splits["train"] += tasks("prompt")
-    return splits
+        splits.insert(1, ("train", "prompt"))
+    for ours, theirs in splits:
+        table = hub_rows(DATASET, settings.config, theirs, columns, settings.revision, hub)
+        for row in islice(table, settings.limit):
+            yield Row(ours, task(row, settings))
 
 
 def task(row: dict, settings: MbppSettings) -> Task:
@@ -59,7 +59,7 @@ def task(row: dict, settings: MbppSettings) -> Task:
         cases=[],
         reference=code,
         source="mbpp",
-        meta={"category": "mbpp"},
+        meta={"category": "mbpp", "statement": unix(text).strip()},
     )
 
 

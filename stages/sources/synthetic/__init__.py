@@ -12,6 +12,7 @@ from itertools import islice
 from stages.common.errors import InputError
 from stages.common.records import Task
 from stages.settings.sources import BySteps, SyntheticSettings
+from stages.sources import Row
 from stages.sources.synthetic import examples, python, splits
 
 
@@ -27,6 +28,12 @@ def pretraining_texts(sizes: Sequence[int], seed: int) -> list[str]:
         _expect("pretraining", f"seen tasks of {steps} step(s)", len(draws), size)
         texts += [f"# {drawn.prompt}\n{python.code(drawn.program, drawn.name)}\n" for drawn in draws]
     return texts
+
+
+def rows(settings: SyntheticSettings, hub: str | None, seed: int) -> Iterator[Row]:
+    """The tasks of every split."""
+    for split, tasks in load(settings, hub, seed).items():
+        yield from (Row(split, task) for task in tasks)
 
 
 def load(settings: SyntheticSettings, hub: str | None, seed: int) -> dict[str, list[Task]]:

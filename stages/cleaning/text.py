@@ -1,0 +1,143 @@
+"""Texts and code in forms that can be compared: copies that differ in layout, comments or names come out equal."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, Keyword, Name, String, Text, Whitespace, _TokenType
+from pygments.util import ClassNotFound
+
+from stages.common.records import Task
+
+Token = tuple[_TokenType, str]
+
+# Lines of a prompt that are code rather than words: they name functions, which copies rename.
+_CODE_LINE = re.compile(r"^\s*(?:assert\b|>>>|```).*$", re.MULTILINE)
+_FENCED = re.compile(r"^```[^\n]*\n.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_AFTER_A_TYPE = frozenset("*&>")  # in C, C++ and Rust a name behind one of these may be declared there
+_MEMBER = frozenset((".", "->", "::"))
+# Types and objects of C++ and Rust that no call gives away as a library's: a set and a multiset are not the same.
+_LIBRARY = frozenset(
+    "std vector array set map multiset multimap unordered_set unordered_map pair tuple queue priority_queue stack deque "
+    "list string bitset optional cin cout cerr endl greater less size_t int64_t uint64_t int32_t uint32_t "
+    "Vec HashMap HashSet BTreeMap BTreeSet VecDeque BinaryHeap String Option Some None Result Ok Err Box Rc Arc".split()
+)
+
+
+def words(text: str) -> list[str]:
+    """The words and numbers of a text in lower case, without punctuation, as GPT-3's report compares texts (Brown et
+    al. 2020, appendix C)."""
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def squeezed(text: str) -> str:
+    """Lower case, each run of white space one space: copies that differ in layout are equal."""
+    return " ".join(text.lower().split())
+
+
+def prose(prompt: str) -> str:
+    """A prompt without fenced blocks, assertions and doctest lines; the whole where nothing else is left."""
+    rest = _CODE_LINE.sub("", _FENCED.sub("", prompt))
+    return rest if words(rest) else prompt
+
+
+def statement(task: Task) -> str:
+    """The problem in its own words: `meta.statement` where the source tells it apart from what all its prompts say,
+    else the prompt's prose."""
+    told = task.meta.get("statement")
+    return told if isinstance(told, str) and words(told) else prose(task.prompt)
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of a text in order: prompts that differ in one ask for different programs."""
+    return re.findall(r"\d+(?:\.\d+)?", text)
+
+
+def digest(*parts: str) -> bytes:
+    """16 bytes that stand for the parts."""
+    joined = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(joined, digest_size=16).digest()
+
+
+@cache
+def _lexer(language: str) -> Lexer | None:
+    try:
+        return get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    except ClassNotFound:
+        return None
+
+
+def tokens(code: str, language: str) -> Iterator[Token]:
+    """The tokens that matter to what a program does: no white space, comments, docstrings or preprocessor lines.
+
+    A language that Pygments does not know is cut at white space.
+    """
+    lexer = _lexer(language)
+    if lexer is None:
+        yield from ((Text, word) for word in code.split())
+        return
+    for kind, text in lexer.get_tokens(code):
+        if kind in Comment or kind in String.Doc or kind in Whitespace or not text.strip():
+            continue
+        yield kind, text.strip()
+
+
+def _is_name(kind: _TokenType) -> bool:
+    return kind in Name and kind not in Name.Builtin and kind not in Name.Namespace
+
+
+def _declares(before: Token | None) -> bool:
+    """Whether the token before a name tells that the name is declared there: a type, `def`, `*`."""
+    if before is None:
+        return False
+    kind, text = before
+    return kind in Name or kind in Keyword.Type or kind in Keyword.Declaration or text in _AFTER_A_TYPE | {"def", "fn"}
+
+
+def _own_names(found: list[Token]) -> set[str]:
+    """The names that a program gives itself. Names that it only calls are a library's: they tell what it does."""
+    own = set()
+    for position, (kind, text) in enumerate(found):
+        before = found[position - 1] if position else None
+        if not _is_name(kind) or (before and before[1] in _MEMBER):
+            continue
+        after = found[position + 1][1] if position + 1 < len(found) else ""
+        if text not in _LIBRARY and (not after.startswith("(") or _declares(before)):
+            own.add(text)
+    return own
+
+
+def canonical(code: str, language: str, numbered: bool = True) -> list[str]:
+    """The program's tokens with its own names replaced, by number in order of appearance or all by one mark.
+
+    Names behind a dot, built-in names and those of functions that it only calls stay.
+    """
+    found = list(tokens(code, language))
+    own = _own_names(found)
+    places: dict[str, int] = {}
+    out, before = [], ""
+    for kind, text in found:
+        if text in own and _is_name(kind) and before not in _MEMBER:
+            out.append(f"\0{places.setdefault(text, len(places))}" if numbered else "\0")
+        else:
+            out.append(text)
+        before = text
+    return out
+
+
+def code_words(code: str, language: str) -> list[str]:
+    """The words of code between white space, in lower case; comments and preprocessor lines left out."""
+    lexer = _lexer(language)
+    if lexer is None:
+        return code.lower().split()
+    kept = (" " if kind in Comment or kind in String.Doc else text for kind, text in lexer.get_tokens(code))
+    return "".join(kept).lower().split()
+
+
+def fingerprint(code: str, language: str) -> bytes | None:
+    """Equal for programs that differ in names, comments and layout only; None for code without a token."""
+    found = canonical(code, language)
+    return digest(language, *found) if found else None
