@@ -1,25 +1,34 @@
-"""Make one source's tasks: train, validation and benchmark, as JSON Lines.
+"""Make one source's tasks: train, validation and benchmark, as JSON Lines. Rows stream through: each is measured,
+its reference solution verified, and compared with those before it.
 
 python -m stages.prepare --source synthetic --out data/tasks/synthetic --metrics metrics/data/synthetic.json
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 from stages import sources
+from stages.cleaning import DISJOINT
+from stages.cleaning.duplicates import Duplicates
+from stages.cleaning.ids import Ids
+from stages.cleaning.lengths import Lengths
+from stages.cleaning.report import Report
 from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
-from stages.common.files import replacing_directory, write_json
+from stages.common.files import replacing, replacing_directory, write_json
 from stages.common.params import Params, Settings, argument_parser
+from stages.common.progress import Progress
 from stages.common.records import Sample, Task
+from stages.settings.data import DataSettings
 from stages.settings.sources import HubSettings
 from stages.settings.verify import VerifySettings
-from stages.sources import SPLITS
+from stages.sources import SPLITS, Row
 from stages.verifiers.pool import verify_samples
 
-Splits = dict[str, list[Task]]
+CHUNK = 4096  # rows that are held in memory at once
 
 
 def source_settings(params: Params, name: str) -> Settings | None:
@@ -35,61 +44,122 @@ def source_settings(params: Params, name: str) -> Settings | None:
     return None if entries[name] is None else params.section(kind, f"sources.{name}")
 
 
-def failed_references(name: str, tasks: Iterable[Task], settings: VerifySettings) -> dict[str, list[str]]:
-    """Ids of the tasks whose own reference solution does not earn 1.0, by the level it reached.
+def counted(rows: Iterable[Row], report: Report) -> Iterator[Row]:
+    """Rows that make a task; the others, and ids that come twice, are dealt with."""
+    with Ids() as ids:
+        for row in rows:
+            report.rows += 1
+            if row.task is None:
+                report.drop(row.reason, row.name)
+            elif ids.add(row.task.task_id, ""):
+                raise InputError(f"duplicate task_id '{row.task.task_id}'; ids name tasks, also across files")
+            else:
+                yield row
 
-    Raises InputError where none earns it: then the source is not what it is taken for.
+
+def fitting(rows: Iterable[Row], lengths: Lengths | None, report: Report) -> Iterator[Row]:
+    """Rows that are not too long to train on. A benchmark keeps all of its tasks."""
+    for row in rows:
+        if lengths is not None and row.split != "benchmark" and (excess := lengths.excess(lengths.of(row.task))):
+            report.drop(excess, row.task.task_id)
+        else:
+            yield row
+
+
+def verified(rows: Iterator[Row], settings: VerifySettings, report: Report) -> Iterator[Row]:
+    """Rows whose reference earns 1.0, or has no tests and compiles, and rows without a reference.
+
+    Raises InputError where not one reference does: then the source is not what it is taken for.
     """
-    checked = {task.task_id: task for task in tasks if task.reference is not None}
-    samples = (Sample(task.task_id, 0, task.reference) for task in checked.values())
-    failed = defaultdict(list)
-    for verdict in verify_samples(checked, samples, settings):
-        if verdict.reward < 1:
-            failed[verdict.level].append(verdict.task_id)
-            last = f"{verdict.task_id}: {verdict.level}: {verdict.detail}"
-    if checked and sum(map(len, failed.values())) == len(checked):
-        raise InputError(f"source '{name}': not one of {len(checked)} reference solutions passes; {last}")
-    return dict(sorted(failed.items()))
+    checked, passed, last = 0, 0, ""
+    while chunk := list(islice(rows, CHUNK)):
+        tasks = {row.task.task_id: row.task for row in chunk if row.task.reference is not None}
+        samples = (Sample(task.task_id, 0, task.reference) for task in tasks.values())
+        verdicts = verify_samples(tasks, samples, settings)
+        for row in chunk:
+            verdict = next(verdicts) if row.task.reference is not None else None
+            if verdict is None or verdict.reward == 1 or (verdict.reward > 0 and is_untested(row.task)):
+                passed += verdict is not None
+                report.verified += verdict is not None and verdict.reward == 1
+                yield row
+            else:
+                last = f"{verdict.task_id}: {verdict.level}: {verdict.detail}"
+                report.drop(verdict.level, verdict.task_id)
+            checked += verdict is not None
+    if checked and not passed:
+        raise InputError(f"not one of {checked} reference solutions passes; {last}")
 
 
-def counts(splits: Splits, failed: dict[str, list[str]], used: bool) -> dict:
-    """The metrics: tasks per split, and those left out by reason, each with its ids."""
-    metrics = {"used": used, **{split: len(splits[split]) for split in SPLITS}}
-    metrics["demonstrations"] = sum(task.reference is not None for task in splits["train"])
-    metrics["dropped"] = sum(map(len, failed.values()))
-    for level, ids in failed.items():
-        metrics[f"dropped_{level}"] = len(ids)
-        metrics[f"dropped_{level}_ids"] = ids
-    return metrics
+def is_untested(task: Task) -> bool:
+    """Whether nothing tells a right solution from a wrong one."""
+    return not (task.tests.strip() or task.cases)
+
+
+def distinct(rows: Iterable[Row], duplicates: Duplicates, report: Report) -> Iterator[Row]:
+    """Rows that repeat none before them. A benchmark keeps all of its tasks."""
+    for row in rows:
+        near = row.task.source not in DISJOINT
+        if row.split != "benchmark" and (match := duplicates.add(row.task, near)):
+            report.drop(match.kind, row.task.task_id)
+        else:
+            yield row
+
+
+def write(rows: Iterable[Row], out: Path, size: int | None, lengths: Lengths | None, report: Report) -> None:
+    """The three files; at most `size` tasks."""
+    with ExitStack() as stack:
+        files = {split: stack.enter_context(replacing(out / f"{split}.jsonl")) for split in SPLITS}
+        progress = stack.enter_context(Progress("prepare", size, "tasks"))
+        for row in islice(rows, size):
+            files[row.split].write(records.encode(row.task) + "\n")
+            report.keep(row.split, row.task, lengths and lengths.of(row.task))
+            progress.update(note=f"of {report.rows:,} rows")
+
+
+def prepare(params: Params, name: str, settings: Settings, out: Path, tokenizer: Path | None) -> Report:
+    """Run the source's rows through, into `out`."""
+    data = params.section(DataSettings, "data")
+    if tokenizer is None and (data.lengths.prompt or data.lengths.example):
+        raise InputError("--tokenizer: missing; data.lengths counts in tokens of the base model")
+    lengths = Lengths(tokenizer, data.lengths) if tokenizer else None
+    hub = params.top(HubSettings, "sources").hub
+    report = Report()
+    with Duplicates(data.duplicates, out.parent) as duplicates, replacing_directory(out) as directory:
+        rows = counted(sources.rows(name, settings, hub, params.seed), report)
+        rows = fitting(rows, lengths, report)
+        if settings.check_references:
+            rows = verified(rows, params.section(VerifySettings, "verify"), report)
+        write(distinct(rows, duplicates, report), directory, getattr(settings, "size", None), lengths, report)
+    return report
 
 
 def main() -> None:
-    """Load the source, drop tasks whose reference fails, write."""
+    """Prepare the source, where the profile uses it, and say what became of its rows."""
     parser = argument_parser(__doc__)
     parser.add_argument("--source", required=True, metavar="NAME", help=f"one of: {', '.join(sources.SOURCES)}")
     parser.add_argument("--out", required=True, type=Path, help="directory of the three files")
     parser.add_argument("--metrics", required=True, type=Path, help="file of the counts")
+    parser.add_argument("--tokenizer", type=Path, help="the base model's tokenizer.json, to count tokens with")
     args = parser.parse_args()
     params = Params(args.params)
     settings = source_settings(params, args.source)
-    splits: Splits = {split: [] for split in SPLITS}
-    failed: dict[str, list[str]] = {}
-    if settings is not None:
-        hub = params.top(HubSettings, "sources").hub
-        splits |= {split: list(tasks) for split, tasks in sources.load(args.source, settings, hub, params.seed).items()}
-        if settings.check_references:
-            verify = params.section(VerifySettings, "verify")
-            failed = failed_references(args.source, (task for split in SPLITS for task in splits[split]), verify)
-            bad = {task_id for ids in failed.values() for task_id in ids}
-            splits = {split: [task for task in tasks if task.task_id not in bad] for split, tasks in splits.items()}
-
-    with replacing_directory(args.out) as directory:
-        for split in SPLITS:
-            records.write(directory / f"{split}.jsonl", splits[split])
-    metrics = counts(splits, failed, used=settings is not None)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if settings is None:
+        report = Report()
+        with replacing_directory(args.out) as directory:
+            for split in SPLITS:
+                records.write(directory / f"{split}.jsonl", ())
+    else:
+        report = prepare(params, args.source, settings, args.out, args.tokenizer)
+    metrics = report.metrics(used=settings is not None)
     write_json(args.metrics, metrics)
-    numbers = ", ".join(f"{split} {metrics[split]}" for split in SPLITS) + f"; dropped {metrics['dropped']}"
-    print(f"{args.source}: " + (numbers if settings is not None else f"not used by profile {params.profile}"))
+    if settings is None:
+        print(f"{args.source}: not used by profile {params.profile}")
+        return
+    counts = ", ".join(f"{split} {metrics[split]}" for split in SPLITS)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(report.dropped.items()))
+    dropped = f"{metrics['dropped']} ({reasons})" if reasons else "0"
+    print(f"{args.source}: {report.rows} rows: {counts}; dropped {dropped}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Fixtures that several tests share: a tiny trained-nothing checkpoint and ways to run a stage script."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,10 @@ from stages.common.records import Task
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+# What a shell runs in the background is deaf to Ctrl-C, and so would be the stages that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -130,4 +130,3 @@ class Contamination:
     def _is_phrase(self, key: bytes) -> bool:
         limit = self.settings.common
         return len(self._problems[key]) > limit or len(self._owners[key]) > limit
-

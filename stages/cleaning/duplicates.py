@@ -14,17 +14,16 @@ duplicates: they show more than one way.
 """
 
 import json
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy
 from datasketch import MinHash
 
+from stages.cleaning.ids import Scratch
 from stages.cleaning.text import canonical, digest, numbers, squeezed, statement, words
 from stages.common.code import extract_code
 from stages.common.records import Task
@@ -60,39 +59,29 @@ class Features:
     code: numpy.ndarray | None  # None: none, or short
 
 
-class Duplicates:
-    """The tasks kept so far. Memory does not grow with them: the index is a file that has no name."""
+SCHEMA = """
+    CREATE TABLE exact (key BLOB PRIMARY KEY, task INTEGER) WITHOUT ROWID;
+    CREATE TABLE band (key INTEGER, task INTEGER, PRIMARY KEY (key, task)) WITHOUT ROWID;
+    CREATE TABLE task (number INTEGER PRIMARY KEY, id TEXT, evidence BLOB, numbers BLOB, statement BLOB, code BLOB);
+"""
+
+
+class Duplicates(Scratch):
+    """The tasks kept so far. Memory does not grow with them."""
 
     def __init__(self, settings: DuplicateSettings, folder: Path | None = None) -> None:
+        super().__init__(folder, SCHEMA)
         self._similarity = settings.similarity
         self._settings = settings
         self._permutations = MinHash(num_perm=settings.permutations, scheme=SCHEME).permutations
-        self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=".duplicates-", suffix=".tmp")  # noqa: SIM115
-        self._index = sqlite3.connect(self._file.name, isolation_level=None)
-        self._index.executescript(
-            """
-            PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32000; PRAGMA locking_mode = EXCLUSIVE;
-            CREATE TABLE exact (key BLOB PRIMARY KEY, task INTEGER) WITHOUT ROWID;
-            CREATE TABLE band (key INTEGER, task INTEGER, PRIMARY KEY (key, task)) WITHOUT ROWID;
-            CREATE TABLE task (number INTEGER PRIMARY KEY, id TEXT, evidence BLOB, numbers BLOB, statement BLOB, code BLOB);
-            BEGIN;
-            """
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._index.close()
-        self._file.close()
 
     def add(self, task: Task, near: bool = True) -> Match | None:
         """The earlier task that this one repeats; where there is none, the task is kept in the index. `near` False:
-        only equal ones are looked for."""
+        only tasks with equal prompts and references are."""
         features = of_task(task)
-        keys = (features.whole, *features.prints)
+        keys = (features.whole, *features.prints) if near else (features.whole,)
         marks = ",".join("?" * len(keys))
-        row = self._index.execute(
+        row = self.index.execute(
             f"SELECT id FROM exact JOIN task ON number = task WHERE key IN ({marks}) LIMIT 1", keys
         ).fetchone()
         if row:
@@ -105,13 +94,13 @@ class Duplicates:
 
     def _keep(self, task: Task, features: Features, keys: tuple[bytes, ...], bands: list[int]) -> None:
         code = None if features.code is None else features.code.tobytes()
-        number = self._index.execute(
+        number = self.index.execute(
             "INSERT INTO task (id, evidence, numbers, statement, code) VALUES (?, ?, ?, ?, ?)",
             # An id may hold a lone surrogate, which sqlite's UTF-8 cannot.
             (json.dumps(task.task_id), features.evidence, features.numbers, features.statement.tobytes(), code),
         ).lastrowid
-        self._index.executemany("INSERT OR IGNORE INTO exact VALUES (?, ?)", [(key, number) for key in keys])
-        self._index.executemany("INSERT OR IGNORE INTO band VALUES (?, ?)", [(key, number) for key in bands])
+        self.index.executemany("INSERT OR IGNORE INTO exact VALUES (?, ?)", [(key, number) for key in keys])
+        self.index.executemany("INSERT OR IGNORE INTO band VALUES (?, ?)", [(key, number) for key in bands])
 
     def _bands(self, features: Features, language: str) -> Iterator[int]:
         """Keys under which a task that is alike may be found."""
@@ -136,7 +125,7 @@ class Duplicates:
     def _alike(self, features: Features, bands: list[int]) -> str | None:
         seen: set[int] = set()
         for key in bands:
-            rows = self._index.execute(
+            rows = self.index.execute(
                 "SELECT number, id, evidence, numbers, statement, code FROM band JOIN task ON number = task "
                 "WHERE key = ? LIMIT ?",
                 (key, CANDIDATES),
@@ -147,7 +136,7 @@ class Duplicates:
                 seen.add(number)
         return None
 
-    def _is_alike(self, one: Features, evidence: bytes | None, said: bytes, statement: bytes, code: bytes | None) -> bool:
+    def _is_alike(self, one: Features, evidence: bytes | None, said: bytes, text: bytes, code: bytes | None) -> bool:
         if one.numbers != said:
             return False
         if one.evidence == evidence:
@@ -158,7 +147,7 @@ class Duplicates:
                 return False
         else:
             return False
-        return jaccard(one.statement, numpy.frombuffer(statement, numpy.uint32)) >= limit
+        return jaccard(one.statement, numpy.frombuffer(text, numpy.uint32)) >= limit
 
 
 def _key(*parts: bytes) -> int:
@@ -178,7 +167,7 @@ def _hashes(shingles: Iterable[str]) -> numpy.ndarray:
 
 def _of_words(text: str) -> numpy.ndarray:
     found = words(text)
-    return _hashes([*found, *map(" ".join, zip(found, found[1:], strict=False))])
+    return _hashes([*found, *map(" ".join, pairwise(found))])
 
 
 def _of_code(tokens: list[str]) -> numpy.ndarray:
@@ -187,9 +176,7 @@ def _of_code(tokens: list[str]) -> numpy.ndarray:
     for start in range(max(len(tokens) - SHINGLE + 1, 1)):
         places: dict[str, int] = {}
         window = tokens[start : start + SHINGLE]
-        shingles.append(
-            " ".join(f"\0{places.setdefault(t, len(places))}" if t.startswith("\0") else t for t in window)
-        )
+        shingles.append(" ".join(f"\0{places.setdefault(t, len(places))}" if t.startswith("\0") else t for t in window))
     return _hashes(shingles)
 
 

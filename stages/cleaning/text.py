@@ -21,9 +21,12 @@ _AFTER_A_TYPE = frozenset("*&>")  # in C, C++ and Rust a name behind one of thes
 _MEMBER = frozenset((".", "->", "::"))
 # Types and objects of C++ and Rust that no call gives away as a library's: a set and a multiset are not the same.
 _LIBRARY = frozenset(
-    "std vector array set map multiset multimap unordered_set unordered_map pair tuple queue priority_queue stack deque "
-    "list string bitset optional cin cout cerr endl greater less size_t int64_t uint64_t int32_t uint32_t "
-    "Vec HashMap HashSet BTreeMap BTreeSet VecDeque BinaryHeap String Option Some None Result Ok Err Box Rc Arc".split()
+    re.findall(
+        r"\w+",
+        """std vector array set map multiset multimap unordered_set unordered_map pair tuple queue priority_queue stack
+        deque list string bitset optional cin cout cerr endl greater less size_t int64_t uint64_t int32_t uint32_t Vec
+        HashMap HashSet BTreeMap BTreeSet VecDeque BinaryHeap String Option Some None Result Ok Err Box Rc Arc""",
+    )
 )
 
 

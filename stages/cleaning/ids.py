@@ -1,0 +1,41 @@
+"""Which task ids have been seen, and where: on disk, so that memory does not grow with them."""
+
+import sqlite3
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class Scratch:
+    """A database in a file that has lost its name, so that nothing stays of it however the process ends. `folder` is
+    where its blocks lie: the system's own folder for such files often lives in memory."""
+
+    def __init__(self, folder: Path | None, schema: str) -> None:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".index-", suffix=".tmp") as file:
+            self.index = sqlite3.connect(file.name, isolation_level=None)
+            self.index.executescript(
+                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+                f"PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32000; {schema} BEGIN IMMEDIATE;"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.index.close()
+
+
+class Ids(Scratch):
+    """Task ids with the file, or source, that each came from."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__(folder, "CREATE TABLE id (name BLOB PRIMARY KEY, origin TEXT) WITHOUT ROWID;")
+
+    def add(self, task_id: str, origin: str) -> str | None:
+        """Where the id was seen before; None, and from now on known, if it is new."""
+        name = task_id.encode("utf-8", "surrogatepass")
+        row = self.index.execute("SELECT origin FROM id WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            self.index.execute("INSERT INTO id VALUES (?, ?)", (name, origin))
+        return row and row[0]
