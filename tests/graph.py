@@ -77,6 +77,16 @@ def module_deps(command: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in files)
 
 
+def shared_modules(stage: dict[str, Any]) -> list[str]:
+    """What every item of a stage depends on, sorted: in prepare, a source's own modules come by its item."""
+    command = stage.get("do", stage)["cmd"]
+    if "--source" not in command:
+        return module_deps(command)
+    used = set().union(*(module_deps(command.replace("${key}", source)) for source in SOURCES))
+    own = tuple(path for item in stage["foreach"].values() for path in item.values())
+    return sorted(dep for dep in used if not dep.startswith(own))
+
+
 def is_module(dep: str) -> bool:
     """Whether a dep of dvc.yaml names code."""
     return dep.startswith("stages/")
@@ -90,10 +100,7 @@ def write() -> None:
     for stage in document["stages"].values():
         definition = stage.get("do", stage)
         own = [dep for dep in definition.get("deps", []) if not is_module(dep)]
-        command = (
-            definition["cmd"].replace("${key}", "mbpp") if "stages.prepare" in definition["cmd"] else definition["cmd"]
-        )
-        modules = [m for m in module_deps(command) if "--source" not in command or m != "stages/sources/mbpp.py"]
+        modules = shared_modules(stage)
         if "deps" not in definition:
             definition.insert(list(definition).index("cmd") + 1, "deps", [])
         definition["deps"] = own + modules

@@ -16,27 +16,18 @@ DEFINITIONS = {name: stage.get("do", stage) for name, stage in STAGES.items()}
 HEAVY = {"torch", "transformers", "trl", "peft"}
 
 
-def commands(name: str) -> list[str]:
-    """A stage's commands: one for each source in prepare, whose modules differ."""
-    command = DEFINITIONS[name]["cmd"]
-    return [command.replace("${key}", source) for source in SOURCES] if name == "prepare" else [command]
-
-
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_deps_are_the_modules_used_and_no_others(name: str) -> None:
     listed = [dep for dep in DEFINITIONS[name]["deps"] if graph.is_module(dep)]
     assert len(set(listed)) == len(listed)
-    used = set().union(*(graph.module_deps(command) for command in commands(name)))
-    if name == "prepare":  # each source's own module comes by its item
-        own = tuple(STAGES["prepare"]["foreach"].values())
-        used = {dep for dep in used if not dep.startswith(own)}
-    assert set(listed) == used
+    assert listed == graph.shared_modules(STAGES[name])
 
 
 def test_prepare_knows_every_source_by_its_module() -> None:
-    for source, path in STAGES["prepare"]["foreach"].items():
-        assert (ROOT / path).exists()
-        assert SOURCES[source].module == path.removesuffix(".py").replace("/", ".")
+    for source, item in STAGES["prepare"]["foreach"].items():
+        assert (ROOT / item["module"]).exists()
+        assert (ROOT / item["reads"]).exists()
+        assert SOURCES[source].module == item["module"].removesuffix(".py").replace("/", ".")
     assert set(STAGES["prepare"]["foreach"]) == set(SOURCES)
     tasks = DEFINITIONS["mix"]["cmd"].split()
     assert {f"data/tasks/{source}" for source in SOURCES} <= set(tasks)

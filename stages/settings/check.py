@@ -7,6 +7,7 @@ from stages.common.params import TOP_KEYS, Params, Settings, expect_known
 from stages.settings.benchmark import BenchmarkSettings
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import check_chain
+from stages.settings.data import DataSettings
 from stages.settings.model import BaseSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.raft import RaftSettings
@@ -18,6 +19,7 @@ from stages.sources import SOURCES
 
 SECTIONS: dict[str, type[Settings]] = {
     "compute": ComputeSettings,
+    "data": DataSettings,
     "prompts": PromptSettings,
     "base": BaseSettings,
     "sft": SftSettings,
