@@ -47,6 +47,12 @@ def _runs(kind: str, found: list[str], length: int, known: Container[bytes] | No
                 yield Run(key, start)
 
 
+def said(task: Task) -> list[str]:
+    """The words of the problem, without the name of the function, which copies change."""
+    text = statement(task)
+    return words(text.replace(task.entry_point, " ") if task.entry_point else text)
+
+
 def _code(task: Task) -> str | None:
     return extract_code(task.reference, task) if task.reference else None
 
@@ -79,7 +85,7 @@ class Contamination:
     def add(self, task: Task) -> None:
         """Put a benchmark task into the index."""
         number = len(self._tasks)
-        runs = {run.key for run in _runs("words", words(statement(task)), self.settings.words)}
+        runs = {run.key for run in _runs("words", said(task), self.settings.words)}
         code = _code(task)
         if code is not None:
             runs |= {run.key for run in _runs("code", code_words(code, task.language), self.settings.words)}
@@ -87,12 +93,12 @@ class Contamination:
                 self._whole.setdefault(print_, number)
         for key in runs:
             self._owners[key].add(number)
-        self._whole.setdefault(digest("prompt", *words(statement(task))), number)
+        self._whole.setdefault(digest("prompt", *said(task)), number)
         self._tasks.append(_Benchmark(task.task_id, task.source, len(runs)))
 
     def _found(self, task: Task) -> Iterator[tuple[bytes, str, list[str], int]]:
         """Runs of a training task that the benchmark has: key, reason, the words of the text, and the run's start."""
-        texts = [("prompt_words", "words", words(statement(task)))]
+        texts = [("prompt_words", "words", said(task))]
         code = _code(task)
         if code is not None:
             texts.append(("solution_words", "words", words(task.reference or "")))
@@ -106,14 +112,14 @@ class Contamination:
         for key, *_ in self._found(task):
             problems = self._problems[key]
             if len(problems) <= self.settings.common:
-                problems.add(digest(*words(statement(task)))[:8])
+                problems.add(digest(*said(task))[:8])
 
     def leak(self, task: Task) -> Leak | None:
         """Why the task must not train anything; None where it may."""
         code = _code(task)
         if code is not None and (print_ := fingerprint(code, task.language)) in self._whole:
             return Leak("solution", self._tasks[self._whole[print_]].task_id, "")
-        if (number := self._whole.get(digest("prompt", *words(statement(task))))) is not None:
+        if (number := self._whole.get(digest("prompt", *said(task)))) is not None:
             return Leak("prompt", self._tasks[number].task_id, "")
         shared: dict[int, dict[bytes, Leak]] = defaultdict(dict)
         for key, reason, found, start in self._found(task):

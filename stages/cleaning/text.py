@@ -17,7 +17,7 @@ Token = tuple[_TokenType, str]
 # Lines of a prompt that are code rather than words: they name functions, which copies rename.
 _CODE_LINE = re.compile(r"^\s*(?:assert\b|>>>|```).*$", re.MULTILINE)
 _FENCED = re.compile(r"^```[^\n]*\n.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
-_AFTER_A_TYPE = frozenset("*&>")  # in C, C++ and Rust a name behind one of these may be declared there
+_DECLARING = frozenset(("*", "&", ">", "def", "fn"))  # a name behind one of these may be declared there
 _MEMBER = frozenset((".", "->", "::"))
 # Types and objects of C++ and Rust that no call gives away as a library's: a set and a multiset are not the same.
 _LIBRARY = frozenset(
@@ -95,43 +95,65 @@ def tokens(code: str, language: str) -> Iterator[Token]:
             yield kind, '"' * len(said) if kind in String and not said.strip("'") else said
 
 
-def _is_name(kind: _TokenType) -> bool:
-    return kind in Name and kind not in Name.Builtin and kind not in Name.Namespace
-
-
-def _declares(before: Token | None) -> bool:
+def _declares(before: str, kind: _TokenType | None) -> bool:
     """Whether the token before a name tells that the name is declared there: a type, `def`, `*`."""
-    if before is None:
+    if kind is None:
         return False
-    kind, text = before
-    return kind in Name or kind in Keyword.Type or kind in Keyword.Declaration or text in _AFTER_A_TYPE | {"def", "fn"}
+    return kind in Name or kind in Keyword.Type or kind in Keyword.Declaration or before in _DECLARING
 
 
-def _own_names(found: list[Token]) -> set[str]:
-    """The names that a program gives itself. Names that it only calls are a library's: they tell what it does."""
-    own = set()
+def _binds(found: list[Token], position: int) -> bool:
+    """Whether Python binds the name there: `for NAME`, or NAME = at the start of a statement or among parameters."""
+    before = found[position - 1][1] if position else ""
+    after = found[position + 1][1] if position + 1 < len(found) else ""
+    return before == "for" or (after == "=" and before not in ("(", ","))
+
+
+def _parameters(found: list[Token]) -> set[str]:
+    """Names of the parameters of Python's functions."""
+    names, depth, inside = set(), 0, False
     for position, (kind, text) in enumerate(found):
-        before = found[position - 1] if position else None
-        if not _is_name(kind) or (before and before[1] in _MEMBER):
+        if text == "def":
+            inside, depth = True, 0
+        elif inside:
+            depth += text.count("(") - text.count(")")
+            if kind in Name and found[position - 1][1] in ("(", ",", "*", "**") and depth == 1:
+                names.add(text)
+            inside = depth > 0 or kind in Name.Function
+    return names
+
+
+def _own_names(found: list[Token], language: str) -> set[str]:
+    """The names that a program gives itself. Names that it only calls are a library's: they tell what it does."""
+    own = _parameters(found) if language == "python" else set()
+    for position, (kind, text) in enumerate(found):
+        before = found[position - 1] if position else ("", None)
+        if kind not in Name or before[1] in _MEMBER:
             continue
+        if language == "python":
+            if _binds(found, position):
+                own.add(text)
+            foreign = kind in Name.Builtin or kind in Name.Namespace
+        else:
+            foreign = text in _LIBRARY or kind in Name.Builtin or kind in Name.Namespace
         after = found[position + 1][1] if position + 1 < len(found) else ""
-        if text not in _LIBRARY and (not after.startswith("(") or _declares(before)):
+        if not foreign and (not after.startswith("(") or _declares(before[1] or "", before[0] or None)):
             own.add(text)
     return own
 
 
-def canonical(code: str, language: str, numbered: bool = True) -> list[str]:
-    """The program's tokens with its own names replaced, by number in order of appearance or all by one mark.
+def canonical(code: str, language: str) -> list[str]:
+    """The program's tokens with its own names replaced by their number in order of appearance.
 
     Names behind a dot, built-in names and those of functions that it only calls stay.
     """
     found = list(tokens(code, language))
-    own = _own_names(found)
+    own = _own_names(found, language)
     places: dict[str, int] = {}
     out, before = [], ""
     for kind, text in found:
-        if text in own and _is_name(kind) and before not in _MEMBER:
-            out.append(f"\0{places.setdefault(text, len(places))}" if numbered else "\0")
+        if kind in Name and text in own and before not in _MEMBER:
+            out.append(f"\0{places.setdefault(text, len(places))}")
         else:
             out.append(text)
         before = text
