@@ -26,7 +26,8 @@ class Task:
     """A programming task and how its solutions are judged.
 
     `verifier` is a registry name or `module:Class`. `tests` is test source ("" if none); `cases` are
-    {"stdin", "stdout"} pairs ([] if none). `reference` is a known-good solution where one is published.
+    {"stdin", "stdout"} pairs ([] if none). `reference` is a known-good solution where one is published, `reasoning`
+    the thoughts that came with it (what stood between <think> and </think>).
     """
 
     task_id: str
@@ -37,6 +38,7 @@ class Task:
     tests: str
     cases: list
     reference: str | None = None
+    reasoning: str | None = None
     source: str | None = None
     meta: dict = field(default_factory=dict)
 
