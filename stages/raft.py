@@ -15,7 +15,7 @@ from stages.common.demonstrations import demonstrations
 from stages.common.files import replacing_directory, write_json
 from stages.common.params import Params, argument_parser
 from stages.common.records import Example, Sample, Verdict
-from stages.common.selection import paired, replayed, select
+from stages.common.selection import as_trained, paired, replayed, select
 from stages.common.timing import write_timing
 from stages.lm import load
 from stages.lm.chat import training_row
@@ -35,9 +35,10 @@ def with_overrides(settings: RaftSettings, own: CycleSettings) -> RaftSettings:
     return settings.model_copy(update={"threshold": threshold, "train": train_settings})
 
 
-def fine_tune(args: Namespace, params: Params, settings: RaftSettings, examples: list[Example]) -> TrainResult:
+def fine_tune(
+    args: Namespace, params: Params, settings: RaftSettings, prompts: PromptSettings, examples: list[Example]
+) -> TrainResult:
     """Train from the chosen start on the examples and save the checkpoint."""
-    prompts = params.section(PromptSettings, "prompts")
     compute = params.section(ComputeSettings, "compute")
     start = args.parent if settings.start == "parent" else args.parent.parent / settings.start
     load.use_threads(compute.threads)
@@ -83,15 +84,16 @@ def main() -> None:
     params = Params(args.params)
     settings = params.section(RaftSettings, "raft")
     settings = with_overrides(settings, params.top(CycleSettings, f"cycles.{args.cycle}"))
+    prompts = params.section(PromptSettings, "prompts")
 
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     pairs = paired(records.read(Sample, args.samples), records.read(Verdict, args.verdicts))
-    own = select(pairs, tasks, settings, args.cycle)
+    own = as_trained(select(pairs, tasks, settings, args.cycle), prompts)
     earlier = list(records.read(Example, args.earlier))
-    replay = replayed(earlier, demonstrations(tasks.values()), own, settings.replay, params.seed)
+    replay = replayed(earlier, demonstrations(tasks.values(), prompts), own, settings.replay, params.seed)
     if own:
         examples = own + replay
-        result = fine_tune(args, params, settings, examples)
+        result = fine_tune(args, params, settings, prompts, examples)
     else:
         print(f"cycle {args.cycle}: no sample reached {settings.threshold}; {args.parent} is carried forward unchanged")
         examples, replay = earlier, []

@@ -3,6 +3,7 @@
 python -m stages.sample --model models/sft --tasks data/mix/train.jsonl --out data/samples/cycle-1.jsonl --cycle 1
 """
 
+import json
 from pathlib import Path
 
 from stages.common.cli import run
@@ -17,11 +18,27 @@ from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
 
 
+def problem(task: Task) -> str:
+    """What tasks with several solutions of one problem have in common: what is asked, and how it is judged."""
+    return json.dumps([task.prompt, task.language, task.tests, task.cases], sort_keys=True)
+
+
 def sampled_tasks(tasks: list[Task], settings: SampleSettings) -> list[Task]:
-    """The tasks to sample: all, or those that no demonstration was trained on."""
+    """The tasks to sample: all, or those whose problem no demonstration solves."""
     if settings.tasks == "all":
         return tasks
-    return [task for task in tasks if task.reference is None]
+    solved = {problem(task) for task in tasks if task.reference is not None}
+    return [task for task in tasks if problem(task) not in solved]
+
+
+def distinct(tasks: list[Task]) -> list[Task]:
+    """The first task of each problem; prints how many others there were."""
+    first: dict[str, Task] = {}
+    for task in tasks:
+        first.setdefault(problem(task), task)
+    if len(first) < len(tasks):
+        print(f"{len(tasks)} tasks of {len(first)} problems: each is sampled once, for its first task", flush=True)
+    return list(first.values())
 
 
 def main() -> None:
@@ -54,6 +71,8 @@ def main() -> None:
         raise InputError(
             f"{args.tasks[0]}: no task is without a reference, as {args.section}.tasks 'undemonstrated' asks"
         )
+    if args.section == "sample":  # a benchmark counts every task
+        tasks = distinct(tasks)
     timing = sample_to_file(sampler, tasks, args.out)
     write_timing(args.timing, timing)
 

@@ -38,10 +38,10 @@ def main() -> None:
     settings = params.section(SftSettings, "sft")
     prompts = params.section(PromptSettings, "prompts")
     compute = params.section(ComputeSettings, "compute")
-    examples = demonstrations(records.read_tasks(*args.tasks))
+    examples = demonstrations(records.read_tasks(*args.tasks), prompts)
     if not examples:
         raise InputError(f"{args.tasks[0]}: no task has a 'reference' to train on")
-    held_out = demonstrations(list(records.read(Task, args.validation))) if args.validation else []
+    held_out = demonstrations(records.read(Task, args.validation), prompts) if args.validation else []
 
     load.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(args.model)

@@ -104,6 +104,7 @@ def test_an_unfit_tokenizer_is_refused(copy: Path, changes: dict, message: str) 
     with pytest.raises(InputError) as error:
         load.load_tokenizer(copy)
     assert message in str(error.value)
+    assert "stages.base with base.hub set to this directory" in str(error.value)
 
 
 def test_a_checkpoint_loads_as_any_other_model(checkpoint: Path) -> None:

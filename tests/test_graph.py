@@ -49,6 +49,18 @@ def test_paths_of_a_command_are_deps_or_outputs(name: str) -> None:
             assert any(word == path or path.startswith(word + "/") for path in known), word
 
 
+def test_what_becomes_of_thoughts_touches_training_only() -> None:
+    """`prompts.reasoning` is a dep of what trains on answers; what only asks depends on the system messages."""
+    section = "profiles.${profile}.prompts"
+    users = {name: {p for p in d.get("params", []) if p.startswith(section)} for name, d in DEFINITIONS.items()}
+    assert {name: used for name, used in users.items() if used} == {
+        "sft": {section},
+        "raft": {section},
+        "sample": {f"{section}.system"},
+        "benchmark-sample": {f"{section}.system"},
+    }
+
+
 @pytest.mark.parametrize("script", ["verify", "benchmark", "prepare", "mix", "report", "cycles", "doctor"])
 def test_scripts_that_judge_or_count_never_import_torch(script: str) -> None:
     assert not {path.name for path in graph.closure({f"stages.{script}"}) if "stages/lm/" in path.as_posix()}

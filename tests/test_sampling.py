@@ -15,7 +15,7 @@ from stages.common import records
 from stages.common.errors import InputError
 from stages.common.records import Sample
 from stages.lm.sampling import Sampler, sample_to_file
-from stages.sample import sampled_tasks
+from stages.sample import distinct, sampled_tasks
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
@@ -149,3 +149,34 @@ def test_only_tasks_without_a_demonstration_where_asked_for() -> None:
     tasks = [make_task(0), make_task(1, reference="def f(xs): ...")]
     assert sampled_tasks(tasks, SampleSettings()) == tasks
     assert sampled_tasks(tasks, SampleSettings(tasks="undemonstrated")) == tasks[:1]
+
+
+def test_a_problem_that_a_demonstration_solves_is_demonstrated_by_all_its_tasks() -> None:
+    tasks = [
+        make_task(0),
+        make_task(1),
+        make_task(2, prompt=make_task(0).prompt, tests=make_task(0).tests, reference="x"),
+    ]
+    assert sampled_tasks(tasks, SampleSettings(tasks="undemonstrated")) == tasks[1:2]
+
+
+def test_a_problem_is_sampled_once_however_many_tasks_it_has(
+    tmp_path: Path, stage: Run, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = [{"stdin": "1", "stdout": "2"}]
+    first = make_task(0, prompt="p", tests="", cases=cases)
+    tasks = [first]
+    tasks += [make_task(n, prompt="p", tests="", cases=cases, reference=f"solution {n}") for n in (1, 2)]
+    others = {"prompt": "q"}, {"language": "cpp"}, {"tests": "assert f"}, {"cases": cases * 2}
+    tasks += [make_task(10 + n, **{"prompt": "p", "tests": "", "cases": cases, **o}) for n, o in enumerate(others)]
+    assert distinct(tasks) == [first, *tasks[3:]]
+    assert capsys.readouterr().out == "7 tasks of 5 problems: each is sampled once, for its first task\n"
+    assert distinct(tasks[2:]) == tasks[2:]
+    assert capsys.readouterr().out == ""
+
+    settings(tmp_path)
+    (tmp_path / "params.yaml").open("a").write("benchmark: {sample: {n: 1, max_new_tokens: 4, workers: 1}}\n")
+    records.write(tmp_path / "t.jsonl", tasks[:3])
+    for section, count in (("sample", 1), ("benchmark.sample", 3)):  # a benchmark counts every task
+        stage("sample", "--model", checkpoint, "--tasks", "t.jsonl", "--out", "s.jsonl", "--section", section)
+        assert len({s.task_id for s in records.read(Sample, tmp_path / "s.jsonl")}) == count

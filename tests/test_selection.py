@@ -6,11 +6,13 @@ from stages.common.demonstrations import demonstrations
 from stages.common.errors import InputError
 from stages.common.records import Example, Sample, Task, Verdict
 from stages.common.selection import paired, replayed, select
+from stages.settings.prompts import PromptSettings
 from stages.settings.raft import RaftSettings, ReplaySettings
 from stages.settings.training import TrainSettings
 from tests.conftest import make_task
 
 TRAIN = TrainSettings(learning_rate=1e-3)
+DROP = PromptSettings()
 CODE = "def f(xs):\n    return {}\n"
 
 
@@ -84,7 +86,7 @@ def example(task: str, cycle: str, completion: str) -> Example:
 
 
 def test_replay_brings_earlier_cycles_and_a_draw_of_demonstrations() -> None:
-    shown = demonstrations([make_task(n, reference=CODE.format(n)) for n in range(9)] + [make_task(9)])
+    shown = demonstrations([make_task(n, reference=CODE.format(n)) for n in range(9)] + [make_task(9)], DROP)
     assert len(shown) == 9
     earlier = [example("a", "1", "x"), example("a", "1", "y"), example("s", "sft", "z")]
     own = [example("a", "2", "x")]
@@ -99,5 +101,5 @@ def test_replay_brings_earlier_cycles_and_a_draw_of_demonstrations() -> None:
 
 def test_demonstrations_are_the_references(tmp_path: object) -> None:
     task: Task = make_task(3, reference="r")
-    (shown,) = demonstrations([task])
+    (shown,) = demonstrations([task], DROP)
     assert (shown.task_id, shown.cycle, shown.completion, shown.prompt) == ("t/3", "sft", "r", task.prompt)

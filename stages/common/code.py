@@ -5,6 +5,7 @@ import functools
 import re
 
 from stages.common.records import Task
+from stages.common.thinking import drop_thinking
 
 TAGS = {
     "python": ("python", "py", "python3", "py3"),
@@ -12,7 +13,6 @@ TAGS = {
     "c": ("c",),
     "rust": ("rust", "rs"),
 }
-THINK, END_THINK = "<think>", "</think>"
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
 
 
@@ -34,25 +34,6 @@ def extract_code(completion: str, task: Task) -> str:
         return task.prompt + code
     # A future import must come first, and so cannot follow the prelude.
     return code if "__future__" in code else prelude(task.prompt, entry, task.language) + code
-
-
-def drop_thinking(text: str) -> str:
-    """The text without its thoughts: whole ones, one that began before the text, and one that the text's end cut."""
-    kept, at = [], 0
-    end, start = text.find(END_THINK), text.find(THINK)
-    if end >= 0 and (start < 0 or end < start):
-        at = end + len(END_THINK)
-    while (start := text.find(THINK, at)) >= 0:
-        end = text.find(END_THINK, start)
-        if end < 0:
-            # Unclosed: a thought that was cut where it opens the text, a word of the answer elsewhere.
-            if not "".join(kept).strip() and not text[at:start].strip():
-                return ""
-            break
-        kept.append(text[at:start])
-        at = end + len(END_THINK)
-    kept.append(text[at:])
-    return "".join(kept)
 
 
 def fenced_blocks(text: str) -> tuple[list[tuple[str, str]], str | None]:

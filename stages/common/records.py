@@ -26,8 +26,8 @@ class Task:
     """A programming task and how its solutions are judged.
 
     `verifier` is a registry name or `module:Class`. `tests` is test source ("" if none); `cases` are
-    {"stdin", "stdout"} pairs ([] if none). `reference` is a known-good solution where one is published; `reasoning` is
-    what its author thought before (the text between <think> and </think>).
+    {"stdin", "stdout"} pairs ([] if none). `reference` is a known-good solution where one is published, `reasoning`
+    the thoughts that came with it (what stood between <think> and </think>).
     """
 
     task_id: str

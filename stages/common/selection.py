@@ -6,12 +6,15 @@ Selection is per task, never a global ranking: the easy tasks would crowd out th
 import heapq
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import zip_longest
 
 from stages.common.code import extract_code
 from stages.common.demonstrations import CYCLE
 from stages.common.errors import InputError
+from stages.common.prompts import trained_answer
 from stages.common.records import Example, Sample, Task, Verdict
+from stages.settings.prompts import PromptSettings
 from stages.settings.raft import RaftSettings, ReplaySettings
 
 
@@ -76,6 +79,17 @@ def _normal(code: str) -> str:
 
 def _example(task: Task, number: int, cycle: str, reward: float, completion: str) -> Example:
     return Example(task.task_id, number, cycle, reward, task.prompt, task.language, completion)
+
+
+def as_trained(examples: Iterable[Example], prompts: PromptSettings) -> list[Example]:
+    """The examples with the thoughts taken out, unless `prompts` keeps them; one that was nothing but thoughts, which
+    a low threshold accepts, is left out, as it would teach to answer nothing."""
+    answers = [(example, trained_answer(example.completion, prompts)) for example in examples]
+    return [
+        replace(example, completion=answer)
+        for example, answer in answers
+        if answer.strip() or answer == example.completion
+    ]
 
 
 def replayed(

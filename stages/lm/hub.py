@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from stages.common.errors import InputError
 from stages.common.files import replacing_directory
-from stages.lm import load
+from stages.lm import load, normal
 from stages.settings.compute import ComputeSettings
 from stages.settings.model import BaseSettings
 
@@ -19,9 +19,10 @@ WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", 
 
 
 def fetch(settings: BaseSettings, compute: ComputeSettings, out: Path) -> dict[str, Any]:
-    """Copy the model to `out` after loading it once as a check; returns timing.
+    """Copy the model to `out` with its tokenizer made fit for training, and load it as a check; returns timing.
 
-    Raises InputError for an id without pinned revision, a hub that cannot be reached, and a broken checkpoint.
+    Prints a line for each change to the tokenizer. Raises InputError for an id without pinned revision, a hub that
+    cannot be reached, and a broken checkpoint.
     """
     started = time.monotonic()
     source = Path(settings.hub or "")
@@ -31,8 +32,12 @@ def fetch(settings: BaseSettings, compute: ComputeSettings, out: Path) -> dict[s
         for pattern in WANTED:
             for file in source.glob(pattern):
                 shutil.copyfile(file, directory / file.name)
+        model = load.load_model(directory, compute)
+        rows = model.get_input_embeddings().weight.shape[0]
+        del model  # it may have to be loaded again to grow
+        for change in normal.normalise(directory, rows):
+            print(f"{out}: {change}", flush=True)
         load.load_tokenizer(directory)
-        load.load_model(directory, compute)
     return {"fetch_seconds": round(time.monotonic() - started, 3)}
 
 

@@ -23,6 +23,8 @@ warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
+MENDED = "python -m stages.base with base.hub set to this directory makes a copy that is fit (docs/PROMPTS.md)"
+
 
 def device() -> torch.device:
     """The accelerator (ROCm shows itself as cuda) where there is one, else the CPU."""
@@ -38,21 +40,26 @@ def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
     """Load a checkpoint's tokenizer, set to pad on the left as generation needs.
 
     Raises InputError where it is missing or broken, has no chat template, or pads with its end token (a model trained
-    so never learns to stop: huggingface/transformers#48016).
+    so never learns to stop: huggingface/transformers#48016). The stage `base` mends the last two.
     """
-    expect_checkpoint(Path(path))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot load the tokenizer: {_first_line(error)}") from None
+    tokenizer = raw_tokenizer(path)
     if tokenizer.chat_template is None:
-        raise InputError(f"{path}: the tokenizer has no chat template; take an instruction-tuned base model")
+        raise InputError(f"{path}: the tokenizer has no chat template; {MENDED}")
     if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
-        raise InputError(f"{path}: the tokenizer must define an end token (eos) and a padding token (pad)")
+        raise InputError(f"{path}: the tokenizer must define an end token (eos) and a padding token (pad); {MENDED}")
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise InputError(f"{path}: the tokenizer pads with its end token '{tokenizer.eos_token}'; expected another")
+        raise InputError(f"{path}: the tokenizer pads with its end token '{tokenizer.eos_token}'; {MENDED}")
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def raw_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
+    """Load a checkpoint's tokenizer as it is, fit for training or not. Raises InputError where that cannot be."""
+    expect_checkpoint(Path(path))
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise InputError(f"{path}: cannot load the tokenizer: {_first_line(error)}") from None
 
 
 def load_model(path: Path | str, compute: ComputeSettings, trainable: bool = False) -> PreTrainedModel:

@@ -28,7 +28,7 @@ from stages.common.files import replacing, value_hash
 from stages.common.progress import Progress
 from stages.common.records import Sample, Task
 from stages.lm import load
-from stages.lm.chat import prompt_ids
+from stages.lm.chat import end_ids, prompt_ids
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
@@ -51,6 +51,7 @@ class Sampler:
     def load(self) -> None:
         """Load tokenizer and model."""
         self.tokenizer: PreTrainedTokenizerBase = load.load_tokenizer(self.checkpoint)
+        self.ends = end_ids(self.tokenizer)
         self.model = load.load_model(self.checkpoint, self.compute)
         # What a checkpoint's generation_config.json brings (top_k, a repetition penalty) would apply unseen.
         self.model.generation_config = GenerationConfig()
@@ -65,7 +66,7 @@ class Sampler:
         tasks_digest = value_hash([[t.task_id, t.language, t.prompt] for t in tasks])
         settings = self.settings.model_dump(exclude={"workers"})  # the one that does not change the text
         origin = load.origin(self.checkpoint, self.compute)
-        return value_hash([origin, tasks_digest, settings, self.prompts.model_dump(), self.seed, self.stream])
+        return value_hash([origin, tasks_digest, settings, self.prompts.system, self.seed, self.stream])
 
     def sample_shard(self, tasks: Sequence[Task], shard: int) -> list[Sample]:
         """`n` samples of each task, in the order of the tasks."""
@@ -97,7 +98,7 @@ class Sampler:
             )
 
     def _generate(self, prompts: list[list[int]]) -> Iterator[list[list[int]]]:
-        """Token ids of `n` answers for each prompt, cut behind the end token."""
+        """Token ids of `n` answers for each prompt, cut behind the first token that ends one."""
         s, tokenizer = self.settings, self.tokenizer
         width = max(map(len, prompts))
         pads = [width - len(ids) for ids in prompts]
@@ -113,7 +114,7 @@ class Sampler:
                 attention_mask=mask.to(device),
                 max_new_tokens=s.max_new_tokens,
                 num_return_sequences=s.n if s.temperature else 1,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=self.ends,
                 pad_token_id=tokenizer.pad_token_id,
                 **how,
             )
@@ -124,15 +125,15 @@ class Sampler:
             yield answers[start : start + s.n]
 
     def _cut(self, row: list[int]) -> list[int]:
-        end = self.tokenizer.eos_token_id
-        return row[: row.index(end) + 1] if end in row else row
+        length = next((number for number, token in enumerate(row, 1) if token in self.ends), len(row))
+        return row[:length]
 
     def _record(self, task: Task, number: int, ids: list[int], seed: int) -> Sample:
-        ended = bool(ids) and ids[-1] == self.tokenizer.eos_token_id
+        ended = bool(ids) and ids[-1] in self.ends
         return Sample(
             task_id=task.task_id,
             sample=number,
-            completion=self.tokenizer.decode(ids, skip_special_tokens=True),
+            completion=self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True),
             checkpoint=self.checkpoint.name,
             cycle=self.cycle,
             seed=seed,

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stages.common.code import THINK, drop_thinking, fenced_blocks
+from stages.common.code import fenced_blocks
 from stages.common.records import Task
+from stages.common.thinking import END_THINK, THINK, drop_thinking
 from stages.settings.sources import CodeforcesSettings
 from stages.sources import Row
 from stages.sources.hub import rows as hub_rows
@@ -86,8 +87,8 @@ def program(generation: str) -> str | None:
 def reasoning(generation: str) -> str | None:
     """What the answer thought before it spoke."""
     before, start, rest = generation.partition(THINK)
-    thought = rest.partition("</think>")[0] if start else before.partition("</think>")[0]
-    return thought.strip() or None if "</think>" in generation else None
+    thought = rest.partition(END_THINK)[0] if start else before.partition(END_THINK)[0]
+    return thought.strip() or None if END_THINK in generation else None
 
 
 def prompt(row: dict, how: Language) -> str:

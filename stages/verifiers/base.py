@@ -66,7 +66,8 @@ def code_version() -> str:
     """Digest of everything of ours that decides a verdict."""
     here = Path(__file__).parent
     sandbox = sorted((here.parent / "sandbox").rglob("*.py"))
-    return content_hash(*sorted(here.glob("*.py")), *sandbox, here.parent / "common" / "code.py")[:16]
+    extraction = [here.parent / "common" / name for name in ("code.py", "thinking.py")]
+    return content_hash(*sorted(here.glob("*.py")), *sandbox, *extraction)[:16]
 
 
 def expect_language(task: Task, languages: tuple[str, ...]) -> None:
