@@ -106,12 +106,12 @@ def distinct(rows: Iterable[Row], duplicates: Duplicates, report: Report) -> Ite
             yield row
 
 
-def write(rows: Iterable[Row], out: Path, size: int | None, lengths: Lengths | None, report: Report) -> None:
-    """The three files; at most `size` tasks."""
+def write(rows: Iterable[Row], out: Path, most: int | None, lengths: Lengths | None, report: Report) -> None:
+    """The three files; at most `most` tasks."""
     with ExitStack() as stack:
         files = {split: stack.enter_context(replacing(out / f"{split}.jsonl")) for split in SPLITS}
-        progress = stack.enter_context(Progress("prepare", size, "tasks"))
-        for row in islice(rows, size):
+        progress = stack.enter_context(Progress("prepare", most, "tasks"))
+        for row in islice(rows, most):
             files[row.split].write(records.encode(row.task) + "\n")
             report.keep(row.split, row.task, lengths and lengths.of(row.task))
             progress.update(note=f"of {report.rows:,} rows")
@@ -143,7 +143,7 @@ def prepare(params: Params, name: str, settings: Settings, out: Path, tokenizer:
             rows = fitting(rows, lengths, report)
         if settings.check_references:
             rows = verified(rows, params.section(VerifySettings, "verify"), report)
-        write(distinct(rows, duplicates, report), directory, getattr(settings, "size", None), lengths, report)
+        write(distinct(rows, duplicates, report), directory, getattr(settings, "max_tasks", None), lengths, report)
         expect_some(name, report)
     return report
 

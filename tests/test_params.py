@@ -1,15 +1,19 @@
 """params.yaml: YAML 1.2 numbers, one-line errors that name the key, and every shipped profile valid."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stages.common.errors import InputError
 from stages.common.params import Params, Settings, read_yaml
+from stages.settings.check import SECTIONS
 from stages.settings.cycle import CycleSettings
 from stages.settings.model import BaseSettings
 from stages.settings.raft import RaftSettings
 from stages.settings.sampling import SampleSettings
+from stages.settings.sources import HubSettings
+from stages.sources import SOURCES
 from tests.conftest import ROOT, Run
 
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -24,6 +28,23 @@ def test_a_profile_is_switched_by_that_one_word(tmp_path: Path, stage: Run) -> N
     assert "profile smoke" in stage("settings", "--profile", "smoke").stdout
     assert (tmp_path / "params.yaml").read_text() == SHIPPED.replace("profile: tiny", "profile: smoke", 1)
     assert "expected one of: tiny, smoke" in stage("settings", "--profile", "smok", code=1).stderr
+
+
+def test_no_setting_has_a_name_that_dvc_leaves_out() -> None:
+    """DVC's run cache ignores keys called `size` and `nfiles`, wherever they stand: a change of such a setting would
+    bring back the outputs of another value."""
+
+    def names(kind: type[Settings]) -> Iterator[str]:
+        for name, field in kind.model_fields.items():
+            yield name
+            for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+                if isinstance(part, type) and issubclass(part, Settings):
+                    yield from names(part)
+
+    kinds = [*SECTIONS.values(), *(source.settings for source in SOURCES.values()), HubSettings, CycleSettings]
+    found = {name for kind in kinds for name in names(kind)}
+    assert {"max_tasks", "words", "learning_rate"} <= found
+    assert not found & {"size", "nfiles"}
 
 
 @pytest.mark.parametrize("script", ["sample --model m", "verify --samples s", "report --metrics m"])

@@ -130,18 +130,18 @@ def test_a_source_s_settings_prepare_that_source_again(project: Project, tmp_pat
     write_humaneval(tmp_path, [{**HUMANEVAL_ROW, "prompt": f'def inc(x):\n    """{secret}"""\n'}])
     project.edit("params.yaml", "  hub: null", f"  hub: {tmp_path}")
     before = "benchmark: [32, 0, 0]\n      codeforces_cpp: null\n      codeforces_python: null\n      humaneval: null"
-    settings = before.replace("python: null", "python: {validation: 0.0, size: 3}")
+    settings = before.replace("python: null", "python: {validation: 0.0, max_tasks: 3}")
     project.edit("params.yaml", before, settings)
     train = project.metrics("data/mix")["train"]
     assert {"prepare@codeforces_python", "mix"} <= project.repro("mix")
     assert project.metrics("data/mix")["train"] == train + 3
-    project.edit("params.yaml", settings, settings.replace("size: 3", "size: 2"))
+    project.edit("params.yaml", settings, settings.replace("max_tasks: 3", "max_tasks: 2"))
     assert project.repro("mix") == {"prepare@codeforces_python", "mix"}
     assert project.metrics("data/mix")["train"] == train + 2
     project.edit("stages/sources/codeforces_python.py", '"""', '"""Touched. ')
     assert project.repro("mix") == {"prepare@codeforces_python"}, "the tasks are the same"
     # One more benchmark filters the training tasks again.
-    project.edit("params.yaml", "size: 2}\n      humaneval: null", "size: 2}\n      humaneval: {}")
+    project.edit("params.yaml", "max_tasks: 2}\n      humaneval: null", "max_tasks: 2}\n      humaneval: {}")
     assert project.repro("mix") == {"prepare@humaneval", "mix"}
     found = project.metrics("data/mix")
     assert (found["train"], found["benchmark"], found["dropped_train_prompt_words"]) == (train + 1, 33, 1)

@@ -49,7 +49,7 @@ class Report:
         found: dict[str, Any] = {"used": used, "rows": self.rows, **{split: self.kept[split] for split in SPLITS}}
         found |= {"demonstrations": self.demonstrations, "verified": self.verified}
         found["dropped"] = self.dropped.total()
-        # Rows that were read ahead before `size` was reached.
+        # Rows that were read ahead before `max_tasks` was reached.
         found["unused"] = self.rows - self.kept.total() - self.dropped.total()
         for reason in sorted(self.dropped):
             found[f"dropped_{reason}"] = self.dropped[reason]

@@ -83,8 +83,10 @@ class MbppSettings(CheckedSettings):
 class CodeforcesSettings(UntestedSettings):
     """Programs for problems of Codeforces, written by DeepSeek-R1 (open-r1/codeforces-cots)."""
 
+    # No setting may be called `size`: DVC's run cache leaves keys of that name out when it compares.
+
     revision: str | None = Field(None, min_length=1, description="commit of the data set on the hub; needed there")
-    size: int | None = Field(4000, ge=1, description="keep at most this many tasks; null: all")
+    max_tasks: int | None = Field(4000, ge=1, description="keep at most this many tasks; null: all")
     per_problem: int | None = Field(None, ge=1, description="use the first N programs of a problem; null: all")
     benchmark: float = Field(0.0, ge=0, lt=1, description="share of the problems that go to the benchmark")
     validation: float = Field(0.02, ge=0, lt=1, description="share of the problems that go to validation")
@@ -97,7 +99,7 @@ class CodeforcesCppSettings(CodeforcesSettings):
 class CodeforcesPythonSettings(CodeforcesSettings):
     """The Python programs: config `solutions_py`."""
 
-    size: int | None = Field(1000, ge=1, description="keep at most this many tasks; null: all")
+    max_tasks: int | None = Field(1000, ge=1, description="keep at most this many tasks; null: all")
 
 
 class HumanEvalCppSettings(CheckedSettings):

@@ -193,11 +193,11 @@ def different(number: int, problem: str) -> dict:
     return row(id=problem, generation=answer(code))
 
 
-def test_size_and_solutions_of_a_problem(tmp_path: Path) -> None:
+def test_most_tasks_and_solutions_of_a_problem(tmp_path: Path) -> None:
     rows = [different(number, f"{number // 3}/A") for number in range(9)]
     rows.insert(0, row(id="0/A", generation="none"))
     write_codeforces(tmp_path / "hub", rows)
-    settings = {"per_problem": 2, "size": 3, "validation": 0.0, "check_references": False}
+    settings = {"per_problem": 2, "max_tasks": 3, "validation": 0.0, "check_references": False}
     found = prepared(tmp_path, "codeforces_python", settings, tmp_path / "hub")
     assert found.ids() == [f"codeforces_python/{name}" for name in ("0/A/row-1", "0/A/row-2", "1/A/row-4")]
     # A row without a program takes no other's place.
@@ -236,7 +236,7 @@ def test_all_of_the_python_programs_pass(tmp_path: Path) -> None:
 @pytest.mark.hub
 @mirrored
 def test_the_first_of_the_cpp_programs_pass(tmp_path: Path) -> None:
-    found = prepared(tmp_path, "codeforces_cpp", {"size": 12}, MIRROR)
+    found = prepared(tmp_path, "codeforces_cpp", {"max_tasks": 12}, MIRROR)
     assert sum(map(len, found.splits.values())) == 12
     assert set(found.metrics) & {"dropped_wrong_answer", "dropped_compile_error", "dropped_timeout"} == set()
 
