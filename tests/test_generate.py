@@ -1,8 +1,11 @@
 """`python -m stages.generate` against real HTTP servers on loopback, good ones and bad ones, and what a run leaves."""
 
+import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -218,7 +221,7 @@ def test_the_key_is_nowhere(place: Workplace, step: str, code: int, backend: str
         pytest.importorskip("anthropic")
     place.environment |= {"OPENAI_LOG": "debug", "ANTHROPIC_LOG": "debug", "PYTHONFAULTHANDLER": "1"}
     with Scripted(step, key=KEY) as server:
-        place.write(server, backend=backend, base_url=server.url.removesuffix("/v1" * (backend == "anthropic")), retries=1)
+        place.write(server, backend=backend, base_url=server.address(backend), retries=1)
         said = place.run(code=code)
         assert server.requests
     assert KEY in str(server.headers)
@@ -236,7 +239,7 @@ def test_other_keys_go_nowhere(place: Workplace) -> None:
     place.environment |= {"OPENAI_API_KEY": other, "ANTHROPIC_AUTH_TOKEN": other, "ANTHROPIC_API_KEY": other}
     for backend in ("server", "anthropic"):
         with Scripted(good) as server:
-            place.write(server, backend=backend, base_url=server.url.removesuffix("/v1" * (backend == "anthropic")))
+            place.write(server, backend=backend, base_url=server.address(backend))
             place.run()
             assert other not in str(server.headers)
 
@@ -251,12 +254,12 @@ def test_a_redirect_is_not_followed(place: Workplace) -> None:
 def test_anthropic_speaks_its_own_protocol(place: Workplace) -> None:
     pytest.importorskip("anthropic")
     with Scripted("status 529", good) as server:
-        place.write(server, backend="anthropic", base_url=server.url.removesuffix("/v1"), concurrency=1)
+        place.write(server, backend="anthropic", base_url=server.address("anthropic"), concurrency=1)
         place.run()
     assert place.metrics["kept"] == 4
     assert place.metrics["failed_requests"] == {"server_error": 1}
     assert (place.metrics["tokens_in"], place.metrics["tokens_out"]) == (4 * TOKENS_IN, 4 * TOKENS_OUT)
-    assert server.headers[0]["x-api-key"] == KEY
+    assert KEY in server.headers[0].get("x-api-key", "") + server.headers[0].get("authorization", "")
     assert server.requests[0]["system"] == "You write exercises."
     assert [message["role"] for message in server.requests[0]["messages"]] == ["user"]
 
@@ -369,13 +372,73 @@ def test_a_broken_ledger_names_its_line(place: Workplace) -> None:
         assert "answers/adding.jsonl:1: not a line of an answers file" in place.run(code=1)
 
 
-def test_local_model(place: Workplace, checkpoint: Path) -> None:
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint whose context holds a whole prompt."""
+    from stages.lm import load, tiny
+    from stages.settings.model import TinySettings
+    from stages.settings.training import TrainSettings
+
+    train = TrainSettings(learning_rate=1e-3)
+    settings = TinySettings(vocabulary=400, hidden=32, layers=2, heads=2, intermediate=64, positions=4096, train=train)
+    tokenizer = tiny.build_tokenizer(["### Problem\nWrite f.\n### Solution\n```python\ndef f(): pass\n```\n"] * 9, 400)
+    path = tmp_path_factory.mktemp("models") / "roomy"
+    load.save(path, tiny.build_model(settings, tokenizer, seed=0), tokenizer)
+    return path
+
+
+def test_a_prompt_that_a_local_model_cannot_hold_is_one_line(place: Workplace, checkpoint: Path) -> None:
+    place.write(None)
+    said = place.run("--model", checkpoint, code=1)
+    assert re.search(r"^error: backend 'local': .* exceed the model's context of 512 tokens$", said, re.MULTILINE)
+
+
+def test_local_model(place: Workplace, roomy: Path) -> None:
     """The tiny model writes nonsense, and that is what is said; the answers are the same each time."""
     place.write(None, {"guide": "x", "system": "y"}, attempts=1, max_tokens=16, concurrency=3)
-    said = place.run("--model", checkpoint, code=1)
+    said = place.run("--model", roomy, code=1)
     assert "spec adding: not one example kept of 4 answers" in said
     first = [event["text"] for event in place.events("answered")]
     assert len(first) == 4
     os.remove(place.folder / "answers/adding.jsonl")
-    place.run("--model", checkpoint, code=1)
+    place.run("--model", roomy, code=1)
     assert [event["text"] for event in place.events("answered")] == first
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_transformers_serve(place: Workplace, roomy: Path) -> None:
+    """A real server that others have written, with a model that writes nonsense."""
+    for package in ("fastapi", "uvicorn"):
+        pytest.importorskip(package, reason=f"`transformers serve` needs {package}")
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    log = place.folder / "serve.log"
+    with log.open("w") as said:
+        serving = subprocess.Popen(
+            [*command, str(roomy)], env=environment, stdout=said, stderr=said, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert serving.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.2)
+        address = f"http://127.0.0.1:{port}/v1"
+        place.write(None, backend="vllm", base_url=address, model=str(roomy), attempts=1, max_tokens=16, retries=0)
+        told = place.run(code=1)
+    finally:
+        os.killpg(serving.pid, signal.SIGKILL)
+        serving.wait()
+    assert "not one example kept of 4 answers" in told, log.read_text()[-2000:]
+    answered = place.events("answered")
+    assert len(answered) == 4
+    assert all(event["text"] and 0 < event["tokens_out"] <= 16 < event["tokens_in"] for event in answered)

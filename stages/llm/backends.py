@@ -161,14 +161,15 @@ class Anthropic(Server):
     package = "anthropic"
 
     def _client(self, base_url: str | None, key: str) -> Any:
-        # A token in ANTHROPIC_AUTH_TOKEN would be sent as well, wherever base_url points.
-        none = {"Authorization": self.module.Omit()}
-        return self.module.Anthropic(base_url=base_url, api_key=key, default_headers=none, **self._options())
+        client = self.module.Anthropic(base_url=base_url, api_key=key, **self._options())
+        client.auth_token = None  # older clients send ANTHROPIC_AUTH_TOKEN as well, wherever base_url points
+        return client
 
     def _send(self, messages: Messages) -> Any:
         fields: dict[str, Any] = {"max_tokens": self.settings.max_tokens}
-        if self.settings.temperature is not None:
-            fields["temperature"] = min(self.settings.temperature, 1.0)
+        # Newer models take no temperature, nor does the client; who asks for one by name gets it sent.
+        if self.settings.temperature is not None and "temperature" in self.settings.model_fields_set:
+            fields["extra_body"] = {"temperature": self.settings.temperature}
         system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
         rest = [m for m in messages if m["role"] != "system"]
         streaming = self.client.messages.with_streaming_response

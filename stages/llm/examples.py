@@ -62,16 +62,22 @@ def _parsed(code: str) -> ast.Module | None:
         return None
 
 
-def stub_of(code: str) -> str | None:
-    """A Python solution whose functions all return None; None where the code does not parse or has no function."""
-    tree = _parsed(code)
-    if tree is None:
-        return None
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    for function in functions:
-        if function.name != "__init__":  # without it, a method would fail for want of an attribute
-            function.body = [ast.Return(ast.Constant(None))]
-    return ast.unparse(ast.fix_missing_locations(tree)) + "\n" if functions else None
+def stubs_of(code: str) -> list[str]:
+    """A Python solution whose functions do nothing and return a constant: None, 1 or an empty list.
+
+    Tests that are worth something fail each of them. None where the code does not parse or has no function.
+    """
+    stubs = []
+    for constant in ("None", "1", "[]"):
+        tree = _parsed(code)
+        nodes = ast.walk(tree) if tree else ()
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        for function in functions:
+            if function.name != "__init__":  # without it, a method would fail for want of an attribute
+                function.body = ast.parse(f"def f(): return {constant}").body[0].body  # type: ignore[attr-defined]
+        if tree and functions:
+            stubs.append(ast.unparse(ast.fix_missing_locations(tree)) + "\n")
+    return stubs
 
 
 def tested_names(draft: Draft, language: str) -> list[str]:

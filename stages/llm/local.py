@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from stages.common.errors import InputError
 from stages.common.files import value_hash
 from stages.common.records import Task
-from stages.llm.backends import Messages, Reply
+from stages.llm.backends import Failure, Messages, Reply
 from stages.lm import load
 from stages.lm.sampling import Sampler
 from stages.settings.compute import ComputeSettings
@@ -31,13 +32,16 @@ class Local:
         return [*load.origin(self.checkpoint, self.compute), str(self.seed)]
 
     def ask(self, prompts: list[Messages]) -> list[Reply]:
-        """Answers in order. InputError for a prompt that the model's context does not hold."""
+        """Answers in order. Failure for a prompt that the model's context does not hold."""
         system = prompts[0][0]["content"]
         sampler = self._sampler(system)
         tasks = [Task(f"prompt {n}", "", p[-1]["content"], "", None, "", []) for n, p in enumerate(prompts, 1)]
         # The seed is that of the prompts, so that a run which was killed draws what an unbroken one draws.
         sampler.stream = f"generate/{value_hash(prompts)}"
-        drawn = sampler.sample_shard(tasks, 0)
+        try:
+            drawn = sampler.sample_shard(tasks, 0)
+        except InputError as error:
+            raise Failure("refused_request", str(error), free=True, lasting=True) from None
         tokenizer = sampler.tokenizer
         lengths = [len(tokenizer(task.prompt, add_special_tokens=False)["input_ids"]) for task in tasks]
         return [

@@ -14,7 +14,7 @@ from typing import Any
 from stages.common.errors import InputError
 from stages.common.records import Sample, Task
 from stages.llm.asking import Asker, Question, question
-from stages.llm.examples import Seen, make_task, stub_of, unfit
+from stages.llm.examples import Seen, make_task, stubs_of, unfit
 from stages.llm.ledger import Answer, Cost
 from stages.llm.parsing import KINDS, Draft, parse_answer
 from stages.llm.prompting import messages
@@ -23,9 +23,9 @@ from stages.settings.spec import SpecSettings
 from stages.settings.verify import VerifySettings
 from stages.verifiers.base import Verifier
 from stages.verifiers.pool import make_verifiers, verify_samples
-from stages.verifiers.verdicts import COMPILED
+from stages.verifiers.verdicts import COMPILED, RAN
 
-STUB, ALONE = "#stub", "#alone"  # of the ids of tasks that are judged beside an example's own
+STUB, ALONE = "stub", "alone"  # behind a # in the ids of tasks that are judged beside an example's own
 Cell = tuple[str, str]
 
 
@@ -49,30 +49,29 @@ class Bench:
         samples = (Sample(name, 0, code) for name, (_, code) in programs.items())
         found: dict[str, str] = {task.task_id: "" for task in tasks}
         for verdict in verify_samples(known, samples, self.settings, self._verifiers):
-            name = verdict.task_id.removesuffix(STUB).removesuffix(ALONE)
-            mark = verdict.task_id.removeprefix(name)
+            name, _, mark = verdict.task_id.partition("#")
             if not mark and verdict.reward < 1:
-                found[name] = verdict.level
+                found[name] = "weak_tests" if verdict.level == RAN else verdict.level
                 self.last = f"{verdict.level}: {verdict.detail}".rstrip(": ")
-            elif mark == STUB and verdict.reward == 1:
+            elif mark.startswith(STUB) and verdict.reward == 1:
                 found[name] = found[name] or "weak_tests"
             elif mark == ALONE and verdict.level != COMPILED:
                 found[name] = found[name] or "not_clean"
         return found
 
     def _programs(self, task: Task) -> Iterator[tuple[Task, str]]:
-        """The example itself; with it a stub that must fail its tests, or the solution alone, which must be clean."""
+        """The example itself; with it stubs that must fail its tests, or the solution alone, which must be clean."""
         yield task, task.reference or ""
-        stub = stub_of(task.reference or "") if self.spec.language == "python" and task.tests else None
-        if stub is not None:
-            yield _changed(task, STUB), stub
+        stubs = stubs_of(task.reference or "") if self.spec.language == "python" and task.tests else []
+        for number, stub in enumerate(stubs):
+            yield _changed(task, f"{STUB}{number}"), stub
         if self.spec.clean:
             yield _changed(task, ALONE, tests=""), task.reference or ""
 
 
 def _changed(task: Task, mark: str, **changes: Any) -> Task:
     fields = {name: getattr(task, name) for name in ("language", "prompt", "verifier", "entry_point", "tests", "cases")}
-    return Task(task_id=task.task_id + mark, **{**fields, **changes})
+    return Task(task_id=f"{task.task_id}#{mark}", **{**fields, **changes})
 
 
 def model_examples(spec: SpecSettings) -> list[Task]:

@@ -57,7 +57,11 @@ class GenerateSettings(Settings):
     count: int | None = Field(None, ge=1, description="Examples per category and level; null: the spec's own.")
     attempts: float = Field(3.0, ge=1, allow_inf_nan=False, description="Most answers asked per example wanted.")
     temperature: float | None = Field(
-        0.8, ge=0, le=2, allow_inf_nan=False, description="Softmax temperature; null: not sent."
+        0.8,
+        ge=0,
+        le=2,
+        allow_inf_nan=False,
+        description="Softmax temperature; null: not sent. anthropic: only if set.",
     )
     max_tokens: int = Field(4096, ge=16, description="Longest answer in tokens, with its reasoning.")
     timeout_seconds: float = Field(300.0, gt=0, allow_inf_nan=False, description="Patience with one answer (s).")

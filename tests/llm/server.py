@@ -1,14 +1,14 @@
-"""A scripted server on loopback that speaks OpenAI's chat completions and Anthropic's messages, and misbehaves on order.
+"""A scripted server on loopback that speaks OpenAI's chat completions and Anthropic's messages, and can misbehave.
 
-A script is a list of steps, one per request, the last of which is repeated. A step is a name (see `Scripted._misbehave`)
-or a function from the request's prompt to the text of a good answer.
+A script is a list of steps, one per request, the last of which is repeated. A step is a name (`Scripted._misbehave`) or
+a function from the request's prompt to the text of a good answer.
 """
 
 import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -69,6 +69,10 @@ class Scripted:
     def url(self) -> str:
         """The base_url of OpenAI's API here."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def address(self, backend: str) -> str:
+        """The base_url for a backend: that of Anthropic's API has no version in it."""
+        return self.url.removesuffix("/v1") if backend == "anthropic" else self.url
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
