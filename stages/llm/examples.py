@@ -16,11 +16,17 @@ RUST_NAMES = re.compile(
     r"(?:fn|struct|enum|trait|type|const|static|union|macro_rules!)\s+(\w+)",
     re.MULTILINE,
 )
-C_FUNCTIONS = re.compile(r"^[A-Za-z_][\w:<>,*&\t ]*?[*&\s]([A-Za-z_]\w*)\s*\([^;{}]*\)[^;{}()]*\{", re.MULTILINE)
+C_FUNCTIONS = re.compile(
+    r"^[A-Za-z_][\w:<>,*&\t ]*?[*&\s]([A-Za-z_]\w*)\s*\([^;{}]{0,1000}\)[^;{}()]{0,200}\{", re.MULTILINE
+)
 C_TYPES = re.compile(
     r"^(?:typedef\s+)?(?:struct|class|enum(?:\s+class)?|union)\s+(\w+)|^#\s*define\s+(\w+)", re.MULTILINE
 )
-C_TYPEDEFS = re.compile(r"^(?:\}|typedef\b[^;{}]*?)\s*\*?\s*(\w+)\s*;", re.MULTILINE)
+C_TYPEDEFS = re.compile(
+    r"^\}\s*\*?\s*(\w+)\s*;|^typedef\b[^;{}(]{0,200}\b(\w+)\s*;"
+    r"|^typedef\b[^;{}(]{0,80}(?:\{[^{}]{0,2000}\}\s*\*?\s*(\w+)\s*;|\(\s*\*\s*(\w+)\s*\))",
+    re.MULTILINE,
+)
 NOT_NAMES = {"main", "if", "for", "while", "switch", "return", "sizeof", "const", "static"}
 WORD = re.compile(r"[A-Za-z_]\w*")
 ASSERTIONS = {
@@ -39,7 +45,7 @@ def defined_names(code: str, language: str) -> list[str]:
         return list(dict.fromkeys(RUST_NAMES.findall(code)))
     found = [(m.start(), m[1]) for m in C_FUNCTIONS.finditer(code)]
     found += [(m.start(), m[1] or m[2]) for m in C_TYPES.finditer(code)]
-    found += [(m.start(), m[1]) for m in C_TYPEDEFS.finditer(code)]
+    found += [(m.start(), m[m.lastindex or 0]) for m in C_TYPEDEFS.finditer(code)]
     return list(dict.fromkeys(name for _, name in sorted(found) if name not in NOT_NAMES))
 
 

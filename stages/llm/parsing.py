@@ -21,7 +21,9 @@ KINDS = (
     "no_solution",
     "no_tests",
     "bad_cases",
+    "too_long",
 )
+LONGEST = 200_000  # characters
 SECTIONS = {
     "problem": ("problem", "problem statement", "statement", "task", "description", "exercise"),
     "solution": ("solution", "reference solution", "code", "implementation"),
@@ -53,8 +55,8 @@ def parse_answer(text: str, finish: str | None, language: str) -> Draft | str:
     text = drop_thinking(text.replace("\r\n", "\n")).strip()
     if finish in REFUSALS or finish == "length":
         return "unfinished" if finish == "length" else "refused"
-    if not text:
-        return "empty"
+    if not text or len(text) > LONGEST:
+        return "too_long" if text else "empty"
     text = _unwrapped(text)
     spans, open_fence = _fences(text)
     sections = _sections(text, spans)
