@@ -122,7 +122,9 @@ def _sections(text: str, fences: list[tuple[int, int]]) -> dict[str, str] | str:
         # A heading that is none of ours belongs to the problem's text, in which it may well stand.
         if section:
             found.append((section, heading.start(), heading.end()))
-    found = [entry for entry in found if not (entry[0] == "cases" and _within_problem(found, entry))]
+    # A heading like "Examples" that comes before the solution is a part of the statement.
+    solution = next((begin for section, begin, _ in found if section == "solution"), 0)
+    found = [entry for entry in found if not (entry[0] == "cases" and entry[1] < solution)]
     sections: dict[str, str] = {}
     for number, (section, _, begin) in enumerate(found):
         if section in sections:
@@ -130,12 +132,6 @@ def _sections(text: str, fences: list[tuple[int, int]]) -> dict[str, str] | str:
         end = found[number + 1][1] if number + 1 < len(found) else len(text)
         sections[section] = text[begin:end]
     return sections
-
-
-def _within_problem(found: list[tuple[str, int, int]], entry: tuple[str, int, int]) -> bool:
-    """Whether a heading like "Examples" comes before the solution: it is part of the statement."""
-    solutions = [begin for section, begin, _ in found if section == "solution"]
-    return bool(solutions) and entry[1] < solutions[0]
 
 
 def _code(section: str, language: str) -> str:

@@ -105,7 +105,7 @@ UNITS = [
     "<think>",
     "Input:\n```\n",
     "`" * 50 + "\n",
-    "### Cases\n```\n```\n",
+    "# Cases\n```\n```\n",
 ]
 
 
