@@ -53,10 +53,10 @@ def make_backend(
     return local, local.origin()
 
 
-def summary(name: str, outcome: Outcome, prices_known: bool) -> str:
+def summary(name: str, outcome: Outcome, costs: bool) -> str:
     """One line for the log."""
     counts = outcome.metrics()
-    money = f", {counts['cost']:.4f} spent" if prices_known else ""
+    money = f", {counts['cost']:.4f} spent" if costs else ""
     end = f"; stopped at the {outcome.stopped}, raise specs.{name}.cap to go on" if outcome.stopped else ""
     return (
         f"{name}: {counts['kept']} of {counts['wanted']} examples from {counts['answered']} answers, "
@@ -112,7 +112,7 @@ def main() -> None:
     records.write(args.out, outcome.kept)
     write_json(args.metrics, outcome.metrics())
     write_timing(args.timing, timing(asker.asked, time.monotonic() - started))
-    print(summary(spec.name, outcome, settings.prices is not None), file=sys.stderr)
+    print(summary(spec.name, outcome, settings.costs), file=sys.stderr)
 
 
 if __name__ == "__main__":

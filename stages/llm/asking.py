@@ -134,7 +134,7 @@ class Asker:
 
     def _money(self) -> str:
         spent = self.ledger.spent
-        return f"{spent.tokens:,} tokens" + (f", {spent.money:.4f} spent" if self.settings.prices != (0, 0) else "")
+        return f"{spent.tokens:,} tokens" + (f", {spent.money:.4f} spent" if self.settings.costs else "")
 
     def _work(self, waiting: Any, done: Any, stop: threading.Event) -> None:
         """Ask until nothing is left; puts how many were asked, 0 at the end, or what went wrong."""

@@ -96,6 +96,11 @@ class GenerateSettings(Settings):
         )
         return None if found[0] is None or found[1] is None else (found[0], found[1])
 
+    @property
+    def costs(self) -> bool:
+        """Whether answers cost money, as far as is known."""
+        return bool(self.prices and any(self.prices))
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.backend != "local":
