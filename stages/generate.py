@@ -8,8 +8,10 @@ a run that was killed, or is run again, asks only for what is not there. Answers
 sandbox and nowhere else.
 """
 
+import functools
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +43,16 @@ def entry(params: Params, name: str) -> GenerateSettings:
 
 def make_backend(
     params: Params, settings: GenerateSettings, model: Path | None, secrets: Secrets
-) -> tuple[Backend, list[str]]:
-    """The backend, and what tells the weights of a local model from others."""
+) -> tuple[Callable[[], Backend], list[str]]:
+    """What makes the backend, and what tells the weights of a local model from others."""
     if settings.backend != "local":
-        return connect(settings, secrets), []
+        return functools.partial(connect, settings, secrets), []
     if model is None:
         raise InputError("backend 'local' needs --model: the checkpoint that answers")
     from stages.llm.local import Local
 
     local = Local(model, settings, params.section(ComputeSettings, "compute"), params.seed)
-    return local, local.origin()
+    return lambda: local, local.origin()
 
 
 def summary(name: str, outcome: Outcome, costs: bool) -> str:
@@ -104,9 +106,9 @@ def main() -> None:
     secrets = Secrets(settings.key_env or settings.preset.key_env)
     bench = Bench(spec, verify_settings(spec, params.section(VerifySettings, "verify")))
     seen = Seen(expect_examples_to_pass(spec, bench))
-    backend, origin = make_backend(params, settings, args.model, secrets)
+    make, origin = make_backend(params, settings, args.model, secrets)
     with Ledger(args.answers, settings.cap) as ledger:
-        asker = Asker(backend, ledger, settings, secrets)
+        asker = Asker(make, ledger, settings, secrets)
         outcome = Rounds(spec, settings, asker, bench, origin).run(seen)
     expect_some(spec.name, outcome, asker.asked)
     records.write(args.out, outcome.kept)

@@ -93,7 +93,7 @@ def main() -> None:
     if args.no_run:
         return
     settings: GenerateSettings = check_specs(Params(path))[args.add]
-    Secrets(settings.key_env or settings.preset.key_env)  # before other stages take their time
+    _ = Secrets(settings.key_env or settings.preset.key_env).key  # an error before other stages take their time
     command = ["dvc", "repro", f"generate@{args.add}"]
     print(" ".join(command), flush=True)
     if code := subprocess.run(command, check=False).returncode:

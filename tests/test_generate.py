@@ -60,7 +60,8 @@ def test_a_second_run_asks_nothing_and_writes_the_same(place: Workplace) -> None
         asked = len(server.requests)
         files = {name: (place.folder / name).read_bytes() for name in ("generated/adding.jsonl", "metrics.json")}
         (place.folder / "generated/adding.jsonl").unlink()
-        place.run()
+        del place.environment["TEST_KEY"]
+        place.run()  # whoever has the answers needs no key
         assert len(server.requests) == asked
     assert {name: (place.folder / name).read_bytes() for name in files} == files
 
@@ -276,7 +277,7 @@ def test_a_dead_server_is_one_line(place: Workplace) -> None:
     with Scripted(good) as server:
         place.write(server, retries=1)
     said = place.run(code=1)
-    assert "error: backend 'server' does not answer: nothing listens there" in said
+    assert "error: backend 'server': no connection to http://127.0.0.1:" in said
     assert all(event["tokens"] == 0 for event in place.events("failed"))
 
 

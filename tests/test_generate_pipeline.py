@@ -74,6 +74,7 @@ def test_an_entry_is_a_stage_whose_examples_are_read_by_others(project: Project,
     assert "path: data/answers/adding.jsonl" in lock
     assert KEY not in lock
     assert "metrics/generate/adding.json" in project.run("git", "ls-files")
+    assert "metrics/generate/adding.json" in project.run("dvc", "metrics", "show")
 
 
 def test_a_rerun_pays_nothing(project: Project, server: Scripted) -> None:

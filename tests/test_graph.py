@@ -74,7 +74,7 @@ def test_only_the_room_of_models_imports_heavy_libraries() -> None:
 
 
 def test_imports_run_downward() -> None:
-    """scripts -> llm -> lm, sources, verifiers -> sandbox -> settings, common; lm does not know verifiers, nor they lm."""
+    """scripts -> llm -> lm, sources, verifiers -> sandbox -> settings, common; lm and verifiers are strangers."""
     above = {
         "common": {"lm", "llm", "sources", "verifiers", "sandbox", ""},
         "sandbox": {"lm", "llm", "sources", "verifiers", ""},

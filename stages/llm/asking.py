@@ -4,12 +4,13 @@ Threads that wait for a server are left behind when a run ends early: what they 
 reserve. Progress shows rate, time left and money spent.
 """
 
+import functools
 import queue
 import random
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,7 @@ class Question:
 
 def question(index: str, messages: Messages, settings: GenerateSettings, origin: Sequence[Any] = ()) -> Question:
     """A question with its key: a hash of all that decides the answer. `origin` is that of a local model's weights."""
-    asked = [settings.backend, settings.model, settings.temperature, settings.max_tokens, *origin]
+    asked = [settings.backend, settings.model_name, settings.temperature, settings.max_tokens, *origin]
     return Question(index, messages, value_hash([asked, messages, index]))
 
 
@@ -46,7 +47,7 @@ class Limiter:
 
     def __init__(self, per_minute: float | None) -> None:
         self._gap = 60.0 / per_minute if per_minute else 0.0
-        self._next = time.monotonic()
+        self._next = self._until = time.monotonic()
         self._lock = threading.Lock()
 
     def wait(self, stop: threading.Event) -> None:
@@ -58,8 +59,6 @@ class Limiter:
         # An ended pause is looked at again: another thread may have been told to wait longer.
         while not stop.is_set() and (left := max(begin, self._paused_until()) - time.monotonic()) > 0:
             stop.wait(left)
-
-    _until = 0.0
 
     def _paused_until(self) -> float:
         with self._lock:
@@ -87,13 +86,20 @@ class Asked:
 
 
 class Asker:
-    """Puts questions to a backend, through the ledger."""
+    """Puts questions to a backend, through the ledger. `connect` makes the backend when there is something to ask."""
 
-    def __init__(self, backend: Backend, ledger: Ledger, settings: GenerateSettings, secrets: Secrets) -> None:
-        self.backend, self.ledger, self.settings, self.secrets = backend, ledger, settings, secrets
+    def __init__(
+        self, connect: Callable[[], Backend], ledger: Ledger, settings: GenerateSettings, secrets: Secrets
+    ) -> None:
+        self._connect, self.ledger, self.settings, self.secrets = connect, ledger, settings, secrets
         self.asked = Asked()
         self._limiter = Limiter(settings.requests_per_minute)
         self._lock = threading.Lock()
+
+    @functools.cached_property
+    def backend(self) -> Backend:
+        """Who answers. InputError where its key is missing, HaloForgeError where its client is."""
+        return self._connect()
 
     def answers(self, questions: Sequence[Question], label: str) -> dict[str, Answer]:
         """The answers by key. Those that are not in the ledger are asked for, in order.
@@ -162,7 +168,9 @@ class Asker:
                     self.asked.row = 0
                 return
             self.asked.last = str(failure)
-            if failure.lasting:
+            # Where nothing has ever answered, nothing will: the server is not running.
+            absent = failure.kind == "unreachable" and not self.asked.now and attempt > 0
+            if failure.lasting or absent:
                 raise HaloForgeError(f"backend '{self.settings.backend}': {failure}")
             if attempt == self.settings.retries or (failure.wait or 0) > LONGEST_WAIT:
                 break
@@ -171,9 +179,9 @@ class Asker:
 
     def _pause(self, failure: Failure, attempt: int, stop: threading.Event) -> None:
         pause = min(self.settings.backoff_seconds * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.5)
-        if failure.wait is not None:
+        if failure.wait:
             self._limiter.pause(failure.wait)
-            pause = max(failure.wait, pause if failure.wait == 0 else 0)
+            pause = failure.wait + random.uniform(0, self.settings.backoff_seconds)
         with self._lock:
             self.asked.waits += 1
         told = f"{failure.kind}: {failure}; attempt {attempt + 2} of {self.settings.retries + 1} in {pause:.1f} s"

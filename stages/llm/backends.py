@@ -61,7 +61,7 @@ class Server:
 
     def __init__(self, settings: GenerateSettings, secrets: Secrets) -> None:
         self.settings, self.secrets = settings, secrets
-        self.model = settings.model or settings.preset.model or ""
+        self.model = settings.model_name
         try:
             self.module: Any = __import__(self.package)
         except ImportError:
@@ -71,9 +71,10 @@ class Server:
         # OPENAI_LOG=debug and the like would have whole requests printed.
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.client = self._client(settings.base_url or settings.preset.base_url, secrets.key or NO_KEY)
+        self.base_url = settings.base_url or settings.preset.base_url or ""
+        self.client = self._client(self.base_url, secrets.key or NO_KEY)
 
-    def _client(self, base_url: str | None, key: str) -> Any:
+    def _client(self, base_url: str, key: str) -> Any:
         raise NotImplementedError
 
     def _send(self, messages: Messages) -> Any:
@@ -109,9 +110,11 @@ class Server:
             return error
         if isinstance(error, module.APIStatusError):
             return self._status(error, text)
-        name = type(_cause(error)).__name__
+        cause = _cause(error)
+        name = type(cause).__name__
         if "ConnectError" in name or "ConnectTimeout" in name:
-            return Failure("unreachable", "nothing listens there, or its name is not known", free=True)
+            why = self.secrets.redact(" ".join(str(cause).split()))[:100] or name
+            return Failure("unreachable", f"no connection to {self.base_url}: {why}", free=True)
         if isinstance(error, module.APITimeoutError) or "Timeout" in name:
             return _late(self.settings.timeout_seconds)
         ours = type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")
@@ -137,7 +140,7 @@ class OpenAI(Server):
 
     package = "openai"
 
-    def _client(self, base_url: str | None, key: str) -> Any:
+    def _client(self, base_url: str, key: str) -> Any:
         return self.module.OpenAI(base_url=base_url, api_key=key, **self._options())
 
     def _send(self, messages: Messages) -> Any:
@@ -160,7 +163,7 @@ class Anthropic(Server):
 
     package = "anthropic"
 
-    def _client(self, base_url: str | None, key: str) -> Any:
+    def _client(self, base_url: str, key: str) -> Any:
         client = self.module.Anthropic(base_url=base_url, api_key=key, **self._options())
         client.auth_token = None  # older clients send ANTHROPIC_AUTH_TOKEN as well, wherever base_url points
         return client

@@ -36,6 +36,12 @@ HEADING = re.compile(
 )
 REFUSAL = re.compile(r"\b(?:I(?:'m| am) sorry|I (?:cannot|can't|can not|won't)|as an AI)\b", re.IGNORECASE)
 REFUSALS = ("refusal", "content_filter")
+# Tests are run beside the solution; models like to import it all the same, from a module that they make up.
+OWN_IMPORT = re.compile(
+    r"^from[ \t]+(?:solution|your_solution|my_solution|your_module|my_module|main|code|problem)[ \t]+import[ \t]+"
+    r"(?:\([^()]*\)|[^\n()]*)[ \t]*\n",
+    re.MULTILINE,
+)
 OUTPUT = re.compile(r"\b(?:out|output|outputs|stdout|expected)\b", re.IGNORECASE)
 INPUT = re.compile(r"\b(?:in|input|inputs|stdin)\b", re.IGNORECASE)
 
@@ -75,6 +81,8 @@ def _draft(sections: dict[str, str], language: str) -> Draft | str:
     if not solution:
         return "no_solution"
     tests = _code(sections.get("tests", ""), language)
+    if language == "python":
+        tests = OWN_IMPORT.sub("", tests)
     cases = _cases(sections.get("cases", ""))
     if cases is None:
         return "bad_cases"

@@ -20,7 +20,7 @@ the solution
 TESTS = """\
 ### Tests
 ```{tag}
-the tests; they use the solution's functions by name, and a wrong solution fails them
+the tests; they use the solution's names without an import or include of it, and a wrong solution fails them
 ```"""
 CASES = """\
 ### Cases

@@ -23,7 +23,7 @@ from stages.settings.spec import SpecSettings
 from stages.settings.verify import VerifySettings
 from stages.verifiers.base import Verifier
 from stages.verifiers.pool import make_verifiers, verify_samples
-from stages.verifiers.verdicts import COMPILED, RAN
+from stages.verifiers.verdicts import COMPILED, RAN, TASK_ERROR
 
 STUB, ALONE = "stub", "alone"  # behind a # in the ids of tasks that are judged beside an example's own
 Cell = tuple[str, str]
@@ -46,8 +46,8 @@ class Bench:
         known = {name: program for name, (program, _) in programs.items()}
         if self._verifiers is None:
             self._verifiers = make_verifiers(known, self.settings)
-        samples = (Sample(name, 0, code) for name, (_, code) in programs.items())
-        found: dict[str, str] = {task.task_id: "" for task in tasks}
+        found = {task.task_id: self._refused(task) for task in tasks}
+        samples = (Sample(name, 0, code) for name, (_, code) in programs.items() if not found[name.partition("#")[0]])
         for verdict in verify_samples(known, samples, self.settings, self._verifiers):
             name, _, mark = verdict.task_id.partition("#")
             if not mark and verdict.reward < 1:
@@ -58,6 +58,15 @@ class Bench:
             elif mark == ALONE and verdict.level != COMPILED:
                 found[name] = found[name] or "not_clean"
         return found
+
+    def _refused(self, task: Task) -> str:
+        """What a verifier of one's own may say of a task that it cannot judge; "" where it can."""
+        try:
+            (self._verifiers or {})[task.verifier].check_task(task)
+        except InputError as error:
+            self.last = str(error)
+            return TASK_ERROR
+        return ""
 
     def _programs(self, task: Task) -> Iterator[tuple[Task, str]]:
         """The example itself; with it stubs that must fail its tests, or the solution alone, which must be clean."""
@@ -159,7 +168,7 @@ class Rounds:
         self.spec, self.settings, self.asker, self.bench, self.origin = spec, settings, asker, bench, origin
         cells = spec.cells(settings.count)
         self.outcome = Outcome({c: CellCount(n, math.ceil(n * settings.attempts)) for c, n in cells.items()})
-        self.meta = {"model": settings.model or settings.preset.model or ""}
+        self.meta = {"model": settings.model_name}
 
     def run(self, seen: Seen) -> Outcome:
         """Ask and judge until every cell is full, its attempts are used up, or a cap is reached."""

@@ -14,18 +14,24 @@ OTHERS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "DEEPSE
 
 
 class Secrets:
-    """The key in the environment variable `key_env` (None: there is none), and the redaction of all known keys.
-
-    InputError where the variable is not set, or holds what cannot be a key; its value is never shown.
-    """
+    """The key in the environment variable `key_env` (None: there is none), and the redaction of all known keys."""
 
     def __init__(self, key_env: str | None) -> None:
-        self.key = _key(key_env) if key_env else None
-        values = [self.key, *(os.environ.get(name, "").strip() for name in (*OTHERS, "HF_TOKEN"))]
-        found = {form for value in values if value and len(value) >= SHORTEST for form in _forms(value)}
+        self.key_env = key_env
+        names = [*OTHERS, "HF_TOKEN", *([key_env] if key_env else [])]
+        values = [os.environ.get(name, "").strip() for name in names]
+        found = {form for value in values if len(value) >= SHORTEST for form in _forms(value)}
         # The longest first: a form that begins another would leave the other's end.
         words = sorted(found, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, words))) if words else None
+
+    @property
+    def key(self) -> str | None:
+        """The key. InputError where the variable is not set or holds what cannot be a key; its value is not shown.
+
+        Asked for when something is to be sent, and no earlier: whoever has all the answers needs none.
+        """
+        return _key(self.key_env) if self.key_env else None
 
     def redact(self, text: str) -> str:
         """The text without keys."""

@@ -87,6 +87,11 @@ class GenerateSettings(Settings):
         return PRESETS[self.backend]
 
     @property
+    def model_name(self) -> str:
+        """As the backend names it."""
+        return self.model or self.preset.model or ""
+
+    @property
     def prices(self) -> tuple[float, float] | None:
         """Money per million tokens, in and out; None where one of them is not known."""
         preset = self.preset.price

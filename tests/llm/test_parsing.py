@@ -40,6 +40,13 @@ def test_forms_that_are_understood(text: str) -> None:
     assert (found.problem, found.solution, found.tests, found.cases) == ("Write `f(x)`.", CODE, TESTS, [])
 
 
+@pytest.mark.parametrize(
+    "line", ["from solution import f\n", "from your_module import f, g\n", "from main import (\n    f,\n    g,\n)\n"]
+)
+def test_tests_that_import_the_solution(line: str) -> None:
+    assert draft(GOOD.replace("assert", f"import math\n{line}assert")).tests == f"import math\n{TESTS}"
+
+
 def test_headings_in_programs_and_others_in_the_problem_are_none() -> None:
     text = GOOD.replace("    # Solution", "# Tests\n## Problem")
     assert "# Tests\n## Problem\n" in draft(text).solution
