@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -64,6 +65,26 @@ def test_a_second_run_asks_nothing_and_writes_the_same(place: Workplace) -> None
         place.run()  # whoever has the answers needs no key
         assert len(server.requests) == asked
     assert {name: (place.folder / name).read_bytes() for name in files} == files
+
+
+def test_the_order_in_which_answers_come_does_not_matter(place: Workplace) -> None:
+    written = []
+    for concurrency in (1, 8):
+        sleep = random.Random(concurrency)
+
+        def late(prompt: str, sleep: random.Random = sleep) -> str:
+            time.sleep(sleep.random() * 0.1)
+            # One in three is wrong, and two indices have the same example.
+            text = good(re.sub(r"variation 5", "variation 4", prompt))
+            return text.replace("return x +", "return x -") if re.search(r"variation [258]\b", prompt) else text
+
+        with Scripted(late) as server:
+            place.write(server, {"count": 6}, concurrency=concurrency)
+            place.run()
+        written.append([(place.folder / name).read_text() for name in ("generated/adding.jsonl", "metrics.json")])
+        (place.folder / "answers" / "adding.jsonl").unlink()
+    assert written[0] == written[1]
+    assert json.loads(written[0][1])["kept"] == 12
 
 
 def test_failed_requests_are_tried_again(place: Workplace) -> None:
