@@ -6,6 +6,7 @@ time limit holds for the whole answer, and not just for the pause between two pi
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -104,7 +105,8 @@ class Server:
             raise Failure("garbage", "the answer is not what the API promises", free=False) from None
 
     def _failure(self, error: Exception) -> Failure:
-        text = self.secrets.redact(" ".join(str(error).split()))[:200]
+        said = re.sub(r"^Error code: \d+ - ", "", " ".join(str(error).split()))
+        text = self.secrets.redact(said)[:200]
         module = self.module
         if isinstance(error, Failure):
             return error
