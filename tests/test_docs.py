@@ -7,8 +7,11 @@ from pathlib import Path
 
 import yaml
 
+from stages.llm.parsing import KINDS
+from stages.settings.generate import PRESETS, GenerateSettings
 from stages.sources import SOURCES
 from tests.conftest import ROOT, Run, write_lines
+from tests.llm.server import Scripted, good
 
 DOCS = ROOT / "docs"
 
@@ -57,3 +60,22 @@ def test_links_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (DOCS / target).exists(), f"{page.name}: {target}"
+
+
+GENERATE = (ROOT / "docs" / "GENERATE.md").read_text(encoding="utf-8")
+
+
+def test_the_page_on_generating(stage: Run, tmp_path: Path) -> None:
+    """Its entry of params.yaml names every setting, its spec works by its command, its counts are those there are."""
+    entry, spec = re.findall(r"```yaml\n(.*?)```", GENERATE, re.DOTALL)
+    settings = GenerateSettings.parse(yaml.safe_load(entry)["specs"]["python_testing"], "page")
+    assert settings.model_fields_set == set(GenerateSettings.model_fields)
+    assert all(f"`{kind}`" in GENERATE for kind in KINDS)
+    assert all(f"`{name}`" in GENERATE for name in PRESETS)
+    (tmp_path / "data" / "specs").mkdir(parents=True)
+    (tmp_path / "data" / "specs" / "text_tools.yaml").write_text(spec)
+    command = re.findall(r"^python -m stages\.(generate .*)$", GENERATE, re.MULTILINE)[0]
+    with Scripted(lambda prompt: good(prompt).replace("return", "for _ in '': pass\n    return")) as server:
+        own = {"backend": "llama.cpp", "base_url": server.url, "attempts": 2}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({"specs": {"text_tools": own}}))
+        assert "8 of 8 examples" in stage(*command.split()).stderr
