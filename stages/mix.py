@@ -16,6 +16,7 @@ from stages.cleaning import DISJOINT
 from stages.cleaning.contamination import Contamination
 from stages.cleaning.duplicates import Duplicates
 from stages.cleaning.ids import Ids
+from stages.cleaning.text import writable
 from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
@@ -48,11 +49,6 @@ def read(files: Iterable[Path], ids: Ids | None = None) -> Iterator[Task]:
             yield task
 
 
-def writable(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 does not have, replaced."""
-    return text.encode("utf-8", "replace").decode()
-
-
 class Filter:
     """Tells which tasks are left out."""
 
@@ -71,9 +67,7 @@ class Filter:
             self.counts[split][reason] += 1
             row = {"task": task.task_id, "source": task.source, "split": split}
             row |= {"reason": reason, "same_as": same, "evidence": evidence}
-            self._table.writerow(
-                {name: str(text or "").encode("utf-8", "replace").decode() for name, text in row.items()}
-            )
+            self._table.writerow({name: writable(text or "") for name, text in row.items()})
         return not reason
 
 

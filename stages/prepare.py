@@ -44,23 +44,24 @@ def source_settings(params: Params, name: str) -> Settings | None:
     return None if entries[name] is None else params.section(kind, f"sources.{name}")
 
 
-def counted(rows: Iterable[Row], report: Report) -> Iterator[Row]:
-    """Rows that make a task; the others, and ids that come twice, are dealt with."""
-    with Ids() as ids:
+def counted(rows: Iterable[Row], name: str, folder: Path, report: Report) -> Iterator[Row]:
+    """Rows that make a task; the others are counted. InputError for an id that comes twice."""
+    with Ids(folder) as ids:
         for row in rows:
             report.rows += 1
             if row.task is None:
                 report.drop(row.reason, row.name)
-            elif ids.add(row.task.task_id, ""):
-                raise InputError(f"duplicate task_id '{row.task.task_id}'; ids name tasks, also across files")
-            else:
-                yield row
+                continue
+            where = row.where or f"source '{name}'"
+            if earlier := ids.add(row.task.task_id, where):
+                raise InputError(f"{where}: duplicate task_id '{row.task.task_id}', already in {earlier}")
+            yield row
 
 
-def fitting(rows: Iterable[Row], lengths: Lengths | None, report: Report) -> Iterator[Row]:
+def fitting(rows: Iterable[Row], lengths: Lengths, report: Report) -> Iterator[Row]:
     """Rows that are not too long to train on. A benchmark keeps all of its tasks."""
     for row in rows:
-        if lengths is not None and row.split != "benchmark" and (excess := lengths.excess(lengths.of(row.task))):
+        if row.split != "benchmark" and (excess := lengths.excess(lengths.of(row.task))):
             report.drop(excess, row.task.task_id)
         else:
             yield row
@@ -116,20 +117,34 @@ def write(rows: Iterable[Row], out: Path, size: int | None, lengths: Lengths | N
             progress.update(note=f"of {report.rows:,} rows")
 
 
+def expect_some(name: str, report: Report) -> None:
+    """Raise InputError where nothing is left: what comes later would only know that there is nothing."""
+    if not report.kept:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(report.dropped.items()))
+        raise InputError(
+            f"source '{name}': no tasks from {report.rows} rows"
+            + (f"; dropped: {reasons}" if reasons else "")
+            + "; change its settings, or set it to null"
+        )
+
+
 def prepare(params: Params, name: str, settings: Settings, out: Path, tokenizer: Path | None) -> Report:
     """Run the source's rows through, into `out`."""
     data = params.section(DataSettings, "data")
-    if tokenizer is None and (data.lengths.prompt or data.lengths.example):
+    limited = data.lengths.prompt or data.lengths.example
+    if tokenizer is None and limited:
         raise InputError("--tokenizer: missing; data.lengths counts in tokens of the base model")
     lengths = Lengths(tokenizer, data.lengths) if tokenizer else None
     hub = params.top(HubSettings, "sources").hub
     report = Report()
     with Duplicates(data.duplicates, out.parent) as duplicates, replacing_directory(out) as directory:
-        rows = counted(sources.rows(name, settings, hub, params.seed), report)
-        rows = fitting(rows, lengths, report)
+        rows = counted(sources.rows(name, settings, hub, params.seed), name, out.parent, report)
+        if limited:
+            rows = fitting(rows, lengths, report)
         if settings.check_references:
             rows = verified(rows, params.section(VerifySettings, "verify"), report)
         write(distinct(rows, duplicates, report), directory, getattr(settings, "size", None), lengths, report)
+        expect_some(name, report)
     return report
 
 

@@ -4,19 +4,28 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from stages import sources
 from stages.common import records
 from stages.common.records import Task
+from stages.settings.sources import MbppSettings
 from tests.sources.hub_layout import HUMANEVAL_ROW, MBPP_ROW, write_humaneval, write_mbpp
 
 ROOT = Path(__file__).parents[1]
 MIRROR = Path(os.environ.get("HALO_FORGE_HUB", ROOT / ".." / "shared" / "hub"))
 SPLITS = ("train", "validation", "benchmark")
 SMALL = {"demonstrations": [2, 3, 0], "prompts": [0, 4, 0], "validation": [0, 2, 0], "benchmark": [0, 4, 2]}
+
+
+def mirrored(test: Callable[..., None]) -> Callable[..., None]:
+    """A test that needs a mirror of the hub on disk."""
+    skip = pytest.mark.skipif(not MIRROR.is_dir(), reason="no mirror of the hub; name one in HALO_FORGE_HUB")
+    return pytest.mark.hub(skip(test))
 
 
 def prepare(folder: Path, source: str, settings: object, hub: Path | None = None) -> subprocess.CompletedProcess:
@@ -39,10 +48,10 @@ def metrics(folder: Path) -> dict:
 
 def expect_refusal(folder: Path, result: subprocess.CompletedProcess, *parts: str) -> None:
     assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
+    (said,) = [line for line in result.stderr.splitlines() if not line.startswith("prepare: ")]  # which is progress
+    assert said.startswith("error: ")
     for part in parts:
-        assert part in result.stderr
+        assert part in said
     assert not (folder / "tasks").exists()
     assert not (folder / "metrics.json").exists()
 
@@ -52,18 +61,25 @@ def test_synthetic_with_its_references_verified(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert metrics(tmp_path) == {
         "used": True,
+        "rows": 17,
         "train": 9,
         "validation": 2,
         "benchmark": 6,
         "demonstrations": 5,
+        "verified": 13,
         "dropped": 0,
+        "unused": 0,
+        "languages": {"python": 17},
+        "difficulties": {},
+        "prompt_tokens": {},
+        "example_tokens": {},
     }
     assert {split: len(tasks) for split, tasks in written(tmp_path).items()} == {
         "train": 9,
         "validation": 2,
         "benchmark": 6,
     }
-    assert result.stdout == "synthetic: train 9, validation 2, benchmark 6; dropped 0\n"
+    assert result.stdout == "synthetic: 17 rows: train 9, validation 2, benchmark 6; dropped 0\n"
 
 
 def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -81,14 +97,9 @@ def test_a_source_set_to_null_is_empty(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout == "mbpp: not used by profile p\n"
     assert written(tmp_path) == {split: [] for split in SPLITS}
-    assert metrics(tmp_path) == {
-        "used": False,
-        "train": 0,
-        "validation": 0,
-        "benchmark": 0,
-        "demonstrations": 0,
-        "dropped": 0,
-    }
+    counts = ("rows", "train", "validation", "benchmark", "demonstrations", "verified", "dropped", "unused")
+    tables = ("languages", "difficulties", "prompt_tokens", "example_tokens")
+    assert metrics(tmp_path) == {"used": False, **dict.fromkeys(counts, 0), **{key: {} for key in tables}}
 
 
 def test_a_task_whose_reference_fails_is_dropped(tmp_path: Path) -> None:
@@ -114,6 +125,7 @@ def test_unchecked_references_are_kept(tmp_path: Path) -> None:
     write_mbpp(tmp_path / "hub", [MBPP_ROW, {**MBPP_ROW, "code": "def twice(x):\n    return 0\n"}])
     assert prepare(tmp_path, "mbpp", {"check_references": False}, tmp_path / "hub").returncode == 0
     assert metrics(tmp_path)["train"] == metrics(tmp_path)["demonstrations"] == 2
+    assert metrics(tmp_path)["verified"] == 0
 
 
 @pytest.mark.parametrize(
@@ -144,20 +156,47 @@ def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
     expect_refusal(tmp_path, result, "google-research-datasets/mbpp: no such directory", "sources.hub")
 
 
-@pytest.mark.hub
-@pytest.mark.skipif(not MIRROR.is_dir(), reason="no mirror of the hub; name one in HALO_FORGE_HUB")
+# Tasks of MBPP that repeat an earlier one of its train or validation split: {the one left out: the earlier one}.
+REPEATED_IN_BOTH = {"mbpp/779": "mbpp/758", "mbpp/790": "mbpp/775", "mbpp/563": "mbpp/725", "mbpp/591": "mbpp/625"}
+REPEATED = REPEATED_IN_BOTH | {
+    "mbpp/680": "mbpp/670",
+    "mbpp/892": "mbpp/693",
+    "mbpp/956": "mbpp/647",
+    "mbpp/527": "mbpp/767",
+    "mbpp/542": "mbpp/732",
+    "mbpp/595": "mbpp/699",
+}
+
+
+@mirrored
 @pytest.mark.parametrize(
-    ("source", "settings", "sizes"),
+    ("source", "settings", "sizes", "repeated"),
     [
-        ("humaneval", {}, (0, 0, 164)),
-        ("mbpp", {}, (374, 90, 500)),
-        ("mbpp", {"config": "sanitized"}, (120, 43, 257)),
+        ("humaneval", {}, (0, 0, 164), {}),
+        ("mbpp", {}, (369, 85, 500), REPEATED),
+        ("mbpp", {"config": "sanitized"}, (118, 41, 257), REPEATED_IN_BOTH),
     ],
 )
 def test_every_published_reference_earns_its_reward(
-    tmp_path: Path, source: str, settings: dict, sizes: tuple[int, ...]
+    tmp_path: Path, source: str, settings: dict, sizes: tuple[int, ...], repeated: dict[str, str]
 ) -> None:
     result = prepare(tmp_path, source, settings, MIRROR)
     assert result.returncode == 0, result.stderr
     found = metrics(tmp_path)
     assert tuple(found[split] for split in SPLITS) == sizes, found
+    assert found["verified"] == found["rows"] == sum(sizes) + len(repeated)
+    named = found.get("dropped_duplicate_ids", []) + found.get("dropped_near_duplicate_ids", [])
+    assert sorted(named) == sorted(repeated)
+
+
+@mirrored
+def test_what_repeats_another_task_passes_its_tests() -> None:
+    """Each task of MBPP that is left out brings the program that the earlier task asks for, under another name."""
+    splits = sources.load("mbpp", MbppSettings(), str(MIRROR), 0)
+    tasks = {task.task_id: task for split in ("train", "validation") for task in splits[split]}
+    for left_out, earlier in REPEATED.items():
+        one, other = tasks[left_out], tasks[earlier]
+        names: dict = {}
+        exec(one.reference or "", names)
+        names[other.entry_point] = names[one.entry_point]
+        exec(other.tests, names)

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stages.cleaning.text import code_words, digest, fingerprint, statement, words
+from stages.cleaning.text import code_words, digest, fingerprint, statement, without_name, words
 from stages.common.code import extract_code
 from stages.common.records import Task
 from stages.settings.data import ContaminationSettings
@@ -49,8 +49,7 @@ def _runs(kind: str, found: list[str], length: int, known: Container[bytes] | No
 
 def said(task: Task) -> list[str]:
     """The words of the problem, without the name of the function, which copies change."""
-    text = statement(task)
-    return words(text.replace(task.entry_point, " ") if task.entry_point else text)
+    return words(without_name(statement(task), task.entry_point))
 
 
 def _code(task: Task) -> str | None:

@@ -24,7 +24,7 @@ import numpy
 from datasketch import MinHash
 
 from stages.cleaning.ids import Scratch
-from stages.cleaning.text import canonical, digest, numbers, squeezed, statement, words
+from stages.cleaning.text import canonical, digest, numbers, squeezed, statement, without_name, words
 from stages.common.code import extract_code
 from stages.common.records import Task
 from stages.settings.data import DuplicateSettings
@@ -187,8 +187,9 @@ def of_task(task: Task) -> Features:
     code = digest(task.language, *tokens) if tokens else None
     tests = None
     if task.tests.strip() or task.cases:
-        named = task.tests.replace(task.entry_point, "\0") if task.entry_point else task.tests
-        tests = digest(task.language, squeezed(named), json.dumps(task.cases, sort_keys=True))
+        # Case counts here: tests of `upper` and of `lower` differ in nothing else.
+        named = " ".join(without_name(task.tests, task.entry_point, "\0").split())
+        tests = digest(task.language, named, json.dumps(task.cases, sort_keys=True))
     return Features(
         whole=digest(task.language, squeezed(task.prompt), (code or tests or b"").hex()),
         prints=(code,) if code and len(tokens) >= ONE_LINER else (),

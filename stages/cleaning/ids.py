@@ -1,5 +1,7 @@
 """Which task ids have been seen, and where: on disk, so that memory does not grow with them."""
 
+import errno
+import os
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -12,7 +14,8 @@ class Scratch:
     where its blocks lie: the system's own folder for such files often lives in memory."""
 
     def __init__(self, folder: Path | None, schema: str) -> None:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".index-", suffix=".tmp") as file:
+        self._folder = folder or Path(tempfile.gettempdir())
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".index-", suffix=".tmp") as file:
             self.index = sqlite3.connect(file.name, isolation_level=None)
             self.index.executescript(
                 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
@@ -24,6 +27,9 @@ class Scratch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.index.close()
+        # The stages' frame tells a full disk by this error, whoever met it.
+        if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder)) from error
 
 
 class Ids(Scratch):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.cleaning.text import writable
 from stages.common.errors import InputError
 from stages.common.records import Task
 from stages.settings.data import LengthSettings
@@ -33,8 +34,7 @@ class Lengths:
         self._settings = settings
 
     def _count(self, text: str) -> int:
-        # A lone surrogate, which a JSON escape can bring in, has no UTF-8.
-        return len(self._tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False))
+        return len(self._tokenizer.encode(writable(text), add_special_tokens=False))
 
     def of(self, task: Task) -> Length:
         """The task's lengths."""

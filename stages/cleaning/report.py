@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.cleaning.lengths import Length
+from stages.cleaning.text import writable
 from stages.common.records import Task
 
-NAMED = 100  # dropped tasks of one reason that are named one by one
+NAMED = 100  # dropped tasks of one reason that are named one by one; languages, and difficulties, likewise
 SPLITS = ("train", "validation", "benchmark")
 
 
@@ -30,15 +31,15 @@ class Report:
         """Count a row that is left out."""
         self.dropped[reason] += 1
         if len(self.named[reason]) < NAMED:
-            self.named[reason].append(name)
+            self.named[reason].append(writable(name))
 
     def keep(self, split: str, task: Task, length: Length | None) -> None:
         """Count a task that is written."""
         self.kept[split] += 1
         self.demonstrations += split == "train" and task.reference is not None
-        self.languages[task.language] += 1
+        _count(self.languages, task.language)
         if difficulty := task.meta.get("difficulty", task.meta.get("level")):
-            self.difficulties[str(difficulty)] += 1
+            _count(self.difficulties, str(difficulty))
         if length is not None:
             self.prompts[_bin(length.prompt)] += 1
             self.examples[_bin(length.example)] += 1
@@ -48,6 +49,8 @@ class Report:
         found: dict[str, Any] = {"used": used, "rows": self.rows, **{split: self.kept[split] for split in SPLITS}}
         found |= {"demonstrations": self.demonstrations, "verified": self.verified}
         found["dropped"] = self.dropped.total()
+        # Rows that were read ahead before `size` was reached.
+        found["unused"] = self.rows - self.kept.total() - self.dropped.total()
         for reason in sorted(self.dropped):
             found[f"dropped_{reason}"] = self.dropped[reason]
             found[f"dropped_{reason}_ids"] = self.named[reason]
@@ -56,6 +59,12 @@ class Report:
         found["prompt_tokens"] = {str(limit): self.prompts[limit] for limit in sorted(self.prompts)}
         found["example_tokens"] = {str(limit): self.examples[limit] for limit in sorted(self.examples)}
         return found
+
+
+def _count(counts: Counter[str], name: str) -> None:
+    """A name that a user's file makes up for each task must not make the report grow with it."""
+    name = writable(name)
+    counts[name if name in counts or len(counts) < NAMED else "other"] += 1
 
 
 def _bin(tokens: int) -> int:

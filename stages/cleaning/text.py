@@ -30,6 +30,16 @@ _LIBRARY = frozenset(
 )
 
 
+def writable(text: str) -> str:
+    """The text with lone surrogates, which a JSON escape can bring in and UTF-8 does not have, replaced."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def without_name(text: str, name: str | None, by: str = " ") -> str:
+    """The text with `by` in place of a function's name, which copies change; words that only contain it stay."""
+    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", by, text) if name else text
+
+
 def words(text: str) -> list[str]:
     """The words and numbers of a text in lower case, without punctuation, as GPT-3's report compares texts (Brown et
     al. 2020, appendix C)."""

@@ -85,7 +85,7 @@ class CodeforcesSettings(UntestedSettings):
 
     revision: str | None = Field(None, min_length=1, description="commit of the data set on the hub; needed there")
     size: int | None = Field(4000, ge=1, description="keep at most this many tasks; null: all")
-    per_problem: int | None = Field(None, ge=1, description="keep at most this many solutions of a problem; null: all")
+    per_problem: int | None = Field(None, ge=1, description="use the first N programs of a problem; null: all")
     benchmark: float = Field(0.0, ge=0, lt=1, description="share of the problems that go to the benchmark")
     validation: float = Field(0.02, ge=0, lt=1, description="share of the problems that go to validation")
 
@@ -103,7 +103,9 @@ class CodeforcesPythonSettings(CodeforcesSettings):
 class HumanEvalCppSettings(CheckedSettings):
     """HumanEval-X C++ (Zheng et al. 2023), 164 tasks. Benchmark only."""
 
-    path: str | None = Field(None, min_length=1, description="file of the tasks (.parquet, .jsonl or .jsonl.gz)")
+    path: str | None = Field(
+        None, min_length=1, description="file of the tasks (.parquet, .jsonl or .jsonl.gz); DVC watches data/own"
+    )
     revision: str | None = Field(
         None, min_length=1, description="commit of THUDM/humaneval-x on the hub, where there is no path"
     )

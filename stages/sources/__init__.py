@@ -26,12 +26,14 @@ SPLITS = ("train", "validation", "benchmark")
 
 
 class Row(NamedTuple):
-    """One row of a source: a task of a split, or the reason why it makes none, and what the row is called."""
+    """One row of a source: a task of a split, or the reason why it makes none and what the row is called. `where` is
+    the file it is from, where a source has several."""
 
     split: str
     task: Task | None
     reason: str = ""
     name: str = ""
+    where: str = ""
 
 
 class Source(NamedTuple):

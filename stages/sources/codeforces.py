@@ -33,7 +33,7 @@ class Language(NamedTuple):
 
 def load(source: str, how: Language, settings: CodeforcesSettings, hub: str | None) -> Iterator[Row]:
     """The rows of one config."""
-    per_problem: Counter[bytes] = Counter()
+    per_problem: Counter[str] = Counter()
     table = hub_rows(DATASET, how.config, "train", dict.fromkeys(NEEDED), settings.revision, hub, OPTIONAL)
     for number, row in enumerate(table):
         problem = row["id"]
@@ -42,12 +42,12 @@ def load(source: str, how: Language, settings: CodeforcesSettings, hub: str | No
             yield Row("train", None, reason, name)
             continue
         split = split_of(problem, settings.validation, settings.benchmark)
-        if settings.per_problem is not None:
+        made = task(row, name, source, how)
+        if made is not None and settings.per_problem is not None:
             per_problem[problem] += 1
             if per_problem[problem] > settings.per_problem:
                 yield Row(split, None, "enough_of_the_problem", name)
                 continue
-        made = task(row, name, source, how)
         yield Row(split, made, "" if made else "no_program", name)
 
 
@@ -79,16 +79,16 @@ def cases(examples: Any) -> list[dict[str, str]]:
 
 
 def program(generation: str) -> str | None:
-    """The program of an answer: its last fenced block that has an end."""
+    """The program of an answer: its last fenced block."""
     blocks, _ = fenced_blocks(drop_thinking(generation))
     return blocks[-1][1] if blocks and blocks[-1][1].strip() else None
 
 
 def reasoning(generation: str) -> str | None:
     """What the answer thought before it spoke."""
-    before, start, rest = generation.partition(THINK)
-    thought = rest.partition(END_THINK)[0] if start else before.partition(END_THINK)[0]
-    return thought.strip() or None if END_THINK in generation else None
+    before, end, _ = generation.partition(END_THINK)
+    # The prompt may have opened the thought already.
+    return before.partition(THINK)[2 if THINK in before else 0].strip() or None if end else None
 
 
 def prompt(row: dict, how: Language) -> str:
@@ -98,16 +98,16 @@ def prompt(row: dict, how: Language) -> str:
         parts.append(f"# {title}")
     if limits := ", ".join(
         f"{what} limit: {value:g} {unit}"
-        for what, value, unit in (("time", row["time_limit"], "s"), ("memory", row["memory_limit"], "MB"))
+        for what, value, unit in (("Time", row["time_limit"], "s"), ("Memory", row["memory_limit"], "MB"))
         if isinstance(value, int | float)
     ):
-        parts.append(limits.capitalize())
+        parts.append(limits)
     parts.append(text(row["description"]))
     for heading, column in (("Input", "input_format"), ("Output", "output_format")):
         if said := text(row[column]):
             parts.append(f"## {heading}\n{said}")
     if shown := cases(row["examples"]):
-        blocks = (f"Input:\n```\n{c['stdin'].strip()}\n```\nOutput:\n```\n{c['stdout'].strip()}\n```" for c in shown)
+        blocks = (f"Input:\n```\n{text(c['stdin'])}\n```\nOutput:\n```\n{text(c['stdout'])}\n```" for c in shown)
         parts.append("## Examples\n" + "\n\n".join(blocks))
     if note := text(row["note"]):
         parts.append(f"## Note\n{note}")

@@ -70,7 +70,7 @@ def _checked(
         found = table.column_names or list(next(iter(table), {}))
         for column in columns:
             if column not in found:
-                raise InputError(f"{at}: no column '{column}'; found: {', '.join(found)}")
+                raise InputError(f"{at}: no column '{column}'; found: {', '.join(found) or 'none'}")
         there = [*columns, *(column for column in optional if column in found)]
         absent = dict.fromkeys(column for column in optional if column not in found)
         for number, row in enumerate(table.select_columns(there)):

@@ -15,6 +15,8 @@ from stages.sources.hub import file_rows
 DATASET = "THUDM/humaneval-x"
 FILE = "data/cpp/data/humaneval.jsonl"
 COLUMNS = dict.fromkeys(("task_id", "prompt", "canonical_solution", "test"), str)
+# Some prompts have their comment behind the function's opening brace.
+COMMENT = re.compile(r"(?://[^\n]*|/\*(?:(?!\*/).)*\*/)\s*\Z", re.DOTALL)
 HEAD = re.compile(r"([A-Za-z_]\w*)[ \t]*\([^()]*(?:\([^()]*\)[^()]*)*\)\s*\{\s*\Z")
 
 
@@ -26,7 +28,7 @@ def rows(settings: HumanEvalCppSettings, hub: str | None, seed: int) -> Iterator
 
 def task(row: dict, verifier: str) -> Task:
     """The prompt is code up to the function's opening brace, and the published solution continues it."""
-    head = HEAD.search(row["prompt"])
+    head = HEAD.search(COMMENT.sub("", row["prompt"]))
     return Task(
         task_id=row["task_id"],
         language="cpp",

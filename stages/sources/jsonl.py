@@ -28,10 +28,10 @@ def rows(settings: JsonlSettings, hub: str | None, seed: int) -> Iterator[Row]:
         if not Path(file).resolve().is_relative_to(FOLDER.resolve()):
             raise InputError(f"{file}: expected a file below {FOLDER}, which DVC watches, so that a change reruns it")
         for task in records.read(Task, file, unique=False):
-            yield row(split, task, settings)
+            yield row(split, task, settings, file)
 
 
-def row(split: str, task: Task, settings: JsonlSettings) -> Row:
+def row(split: str, task: Task, settings: JsonlSettings, file: str) -> Row:
     """The task as it is, but that its source tells what brought it here; a train task may go to validation."""
     meta = {**task.meta, "source": task.source} if task.source else task.meta
     task = replace(task, source="jsonl", meta=meta)
@@ -40,4 +40,4 @@ def row(split: str, task: Task, settings: JsonlSettings) -> Row:
         split = split_of(problem if isinstance(problem, str) else statement(task), settings.validation)
     if not (task.tests.strip() or task.cases or settings.keep_unverified):
         return Row(split, None, "no_tests", task.task_id)
-    return Row(split, task, name=task.task_id)
+    return Row(split, task, where=file)

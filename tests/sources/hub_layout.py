@@ -45,3 +45,27 @@ def write_mbpp(hub: Path, rows: list[dict]) -> None:
     for start, split in ((601, "train"), (11, "test"), (511, "validation"), (1, "prompt")):
         splits[split] = [{**row, "task_id": start + number} for number, row in enumerate(rows)]
     write_dataset(hub / "google-research-datasets" / "mbpp", "full", splits)
+
+
+CODEFORCES_ROW = {
+    "id": "1/A",
+    "title": "Sum",
+    "time_limit": 2.0,
+    "memory_limit": 256.0,
+    "description": "Add the two numbers.\r\n",
+    "input_format": "Two integers.",
+    "output_format": "Their sum.",
+    "examples": [{"input": "1 2\r\n", "output": "3\r\n"}, {"input": "4 5\n", "output": "9\n"}],
+    "note": "Easy.",
+    "index": "A",
+    "contest_start_year": 2020,
+    "finish_reason": "stop",
+    "interaction_format": None,
+    "generation": "<think>\nFirst try:\n```python\nprint(0)\n```\n</think>\n\nAdd them.\n\n"
+    "```python\nprint(1)\n```\nNo, rather:\n```python\nprint(sum(map(int, input().split())))\n```\nDone.\n",
+}
+
+
+def write_codeforces(hub: Path, rows: list[dict], config: str = "solutions_py") -> None:
+    """codeforces-cots with these rows in one config."""
+    write_dataset(hub / "open-r1" / "codeforces-cots", config, {"train": rows})

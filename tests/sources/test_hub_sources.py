@@ -155,8 +155,9 @@ def test_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 def test_unknown_source_suggests_the_nearest() -> None:
     with pytest.raises(InputError, match=r"^source 'humanevel': unknown; did you mean 'humaneval'\?$"):
         sources.get("humanevel")
-    with pytest.raises(InputError, match=r"^source 'zzz': unknown; known sources: synthetic, humaneval, mbpp$"):
+    with pytest.raises(InputError) as error:
         sources.get("zzz")
+    assert str(error.value) == f"source 'zzz': unknown; known sources: {', '.join(sources.SOURCES)}"
 
 
 @pytest.mark.hub
