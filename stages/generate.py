@@ -28,6 +28,7 @@ from stages.llm.ledger import Ledger
 from stages.llm.rounds import Bench, Outcome, Rounds, expect_examples_to_pass
 from stages.llm.secrets import Secrets
 from stages.settings.compute import ComputeSettings
+from stages.settings.data import DataSettings
 from stages.settings.generate import GenerateSettings, check_specs
 from stages.settings.spec import load_spec, verify_settings
 from stages.settings.verify import VerifySettings
@@ -105,7 +106,8 @@ def main() -> None:
     settings = entry(params, spec.name)
     secrets = Secrets(settings.key_env or settings.preset.key_env)
     bench = Bench(spec, verify_settings(spec, params.section(VerifySettings, "verify")))
-    seen = Seen(expect_examples_to_pass(spec, bench))
+    duplicates = params.section(DataSettings, "data").duplicates
+    seen = Seen(duplicates, expect_examples_to_pass(spec, bench))
     make, origin = make_backend(params, settings, args.model, secrets)
     with Ledger(args.answers, settings.cap) as ledger:
         asker = Asker(make, ledger, settings, secrets)

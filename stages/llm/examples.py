@@ -4,9 +4,11 @@ import ast
 import re
 from collections.abc import Iterable
 
+from stages.cleaning.duplicates import Duplicates
 from stages.common.files import value_hash
 from stages.common.records import Task
 from stages.llm.parsing import Draft
+from stages.settings.data import DuplicateSettings
 from stages.settings.spec import SpecSettings
 from stages.verifiers.verdicts import same_output
 
@@ -145,19 +147,24 @@ WORDS = re.compile(r"\w+|[^\w\s]")
 
 
 class Seen:
-    """Earlier examples, to refuse those that come twice."""
+    """Earlier examples, to refuse those that come twice: with the same statement or the same solution, but for layout
+    and case, or as near duplicates in the sense of stages/cleaning/duplicates.py."""
 
-    def __init__(self, tasks: Iterable[Task] = ()) -> None:
+    def __init__(self, settings: DuplicateSettings, tasks: Iterable[Task] = ()) -> None:
         self._of: dict[str, str] = {}
+        self._near = Duplicates(settings)
         for task in tasks:
             self.add(task)
 
     def duplicate_of(self, task: Task) -> str | None:
-        """The id of an earlier example with the same statement or the same solution, but for layout and case."""
-        return next((self._of[key] for key in _keys(task) if key in self._of), None)
+        """The id of an earlier example that this one repeats."""
+        same = next((self._of[key] for key in _keys(task) if key in self._of), None)
+        match = None if same else self._near.earlier(task)
+        return match.task_id if match else same
 
     def add(self, task: Task) -> None:
         """Remember an example."""
+        self._near.add(task)
         for key in _keys(task):
             self._of.setdefault(key, task.task_id)
 

@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -21,7 +22,7 @@ def good(prompt: str) -> str:
     words = re.search(r"Category: (\w+).*?Level: (\w+).*?variation (\d+)", prompt, re.DOTALL)
     assert words, prompt
     name = f"add_{words[1]}_{words[2]}_{words[3]}"
-    number = int(words[3]) * 7 + len(words[1] + words[2])
+    number = zlib.crc32(name.encode()) % 9973
     return example(name, f"return x + {number}", number)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from stages.llm.examples import Seen, defined_names, make_task, stubs_of, unfit
 from stages.llm.parsing import Draft
+from stages.settings.data import DuplicateSettings
 from stages.settings.spec import SpecSettings
 from tests.llm.specs import SPEC
 
@@ -100,7 +101,7 @@ def test_stubs() -> None:
 
 def test_duplicates_in_all_but_layout() -> None:
     first = make_task(GOOD, spec(), "a/1", {})
-    seen = Seen([first])
+    seen = Seen(DuplicateSettings(), [first])
     again = Draft("Another f(x).", "def f( x ):\n\n        return x+1", GOOD.tests)
     assert seen.duplicate_of(make_task(again, spec(), "a/2", {})) == "a/1"
     told = Draft("write  F(x).\n", "def f(x):\n    return 1 + x\n", GOOD.tests)
