@@ -1,6 +1,8 @@
 """Joining sources: order, duplicates, planted copies of benchmark tasks, empty splits."""
 
+import csv
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,9 +27,10 @@ def write_source(directory: Path, train: list[Task], validation: list[Task], ben
     return directory
 
 
-def mix(folder: Path, *sources: Path) -> subprocess.CompletedProcess:
+def mix(folder: Path, *sources: Path, generated: Path | None = None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "stages.mix", "--tasks", *sources]
     command += ["--out", folder / "mix", "--metrics", folder / "mix.json", "--removed", folder / "removed.csv"]
+    command += ["--generated", generated] if generated else []
     return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -110,3 +113,118 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     with (source / "train.jsonl").open("a") as file:
         file.write('{"task_id": "cut')
     expect_refusal(tmp_path, f"{source / 'train.jsonl'}:2: not JSON", source)
+
+
+def removed(folder: Path) -> list[dict[str, str]]:
+    with (folder / "removed.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+LONG = "Given a list of pairs of names and ages, return the names of all who are older than the mean of the ages."
+CODE = "def f(xs):\n    total = 0\n    for x in xs:\n        total += x * x\n    return [total, len(xs), max(xs)]\n"
+
+
+def test_the_table_says_what_why_and_what_it_repeats(tmp_path: Path) -> None:
+    secret = replace(task("secret", CODE), prompt=LONG, task_id="b/1")
+    leak = replace(task("l1"), prompt=f"Please, do this. {LONG}", source="one")
+    a = write_source(tmp_path / "a", [task("t1"), leak], [replace(task("v1"), prompt="  " + LONG.upper())], [])
+    copy = replace(task("copy", CODE.replace("total", "sum_")), source="two")
+    near = replace(task("t1"), task_id="near", prompt="Return t1 now.", source="two")
+    b = write_source(tmp_path / "b", [copy, replace(task("t1"), task_id="equal"), near], [], [secret])
+    result = mix(tmp_path, a, b)
+    assert result.returncode == 0, result.stderr
+    assert ids(tmp_path, "train") == ["t1"]
+    words = re.findall(r"\w+", LONG.lower())
+    same = {"same_as": "b/1", "evidence": ""}
+    assert removed(tmp_path) == [
+        {"task": "l1", "source": "one", "split": "train", "reason": "prompt_words"}
+        | same
+        | {"evidence": " ".join(words[:13])},
+        {"task": "copy", "source": "two", "split": "train", "reason": "solution"} | same,
+        {"task": "equal", "source": "test", "split": "train", "reason": "duplicate", "same_as": "t1", "evidence": ""},
+        {
+            "task": "near",
+            "source": "two",
+            "split": "train",
+            "reason": "near_duplicate",
+            "same_as": "t1",
+            "evidence": "",
+        },
+        {"task": "v1", "source": "test", "split": "validation", "reason": "prompt"} | same,
+    ]
+    assert json.loads((tmp_path / "mix.json").read_text()) == {
+        "train": 1,
+        "validation": 0,
+        "benchmark": 1,
+        "demonstrations": 1,
+        "dropped_train": 4,
+        "dropped_train_duplicate": 1,
+        "dropped_train_near_duplicate": 1,
+        "dropped_train_prompt_words": 1,
+        "dropped_train_solution": 1,
+        "dropped_validation": 1,
+        "dropped_validation_prompt": 1,
+    }
+
+
+def test_a_validation_task_must_not_repeat_a_train_task(tmp_path: Path) -> None:
+    a = write_source(tmp_path / "a", [task("t1")], [], [task("b")])
+    b = write_source(tmp_path / "b", [], [replace(task("t1"), task_id="v1"), task("v2")], [])
+    assert mix(tmp_path, b, a).returncode == 0
+    assert (ids(tmp_path, "train"), ids(tmp_path, "validation")) == (["t1"], ["v2"])
+
+
+def test_one_problem_in_two_languages_is_kept(tmp_path: Path) -> None:
+    judged = {"tests": "", "cases": [{"stdin": "1\n", "stdout": "2\n"}], "entry_point": None}
+    python = replace(task("p", "print(int(input()) + 1)"), prompt=LONG, **judged)
+    cpp = replace(python, task_id="c", language="cpp", verifier="gcc", reference="int main() {}")
+    a = write_source(tmp_path / "a", [python, replace(python, task_id="again")], [], [task("b")])
+    b = write_source(tmp_path / "b", [cpp], [], [])
+    assert mix(tmp_path, a, b).returncode == 0
+    assert ids(tmp_path, "train") == ["p", "c"]
+
+
+def test_one_more_benchmark_filters_again(tmp_path: Path) -> None:
+    leak = replace(task("l1"), prompt=f"Please, do this. {LONG}")
+    a = write_source(tmp_path / "a", [task("t1"), leak], [], [task("b1")])
+    more = write_source(tmp_path / "more", [], [], [replace(task("b2"), prompt=LONG)])
+    empty = write_source(tmp_path / "empty", [], [], [])
+    assert mix(tmp_path, a, empty).returncode == 0
+    assert ids(tmp_path, "train") == ["t1", "l1"]
+    assert removed(tmp_path) == []
+    assert mix(tmp_path, a, more).returncode == 0
+    assert (ids(tmp_path, "train"), ids(tmp_path, "benchmark")) == (["t1"], ["b1", "b2"])
+
+
+def test_generated_examples_are_train_tasks(tmp_path: Path) -> None:
+    a = write_source(tmp_path / "a", [task("t1")], [], [task("b1")])
+    generated = tmp_path / "generated"
+    result = mix(tmp_path, a, generated=generated)
+    assert (result.returncode, result.stderr) == (1, f"error: {generated}: no such directory\n")
+    generated.mkdir()
+    (generated / ".gitkeep").touch()
+    assert mix(tmp_path, a, generated=generated).returncode == 0
+    assert ids(tmp_path, "train") == ["t1"]
+    records.write(generated / "z.jsonl", [task("z1"), replace(task("t1"), task_id="copy")])
+    records.write(generated / "y.jsonl", [task("y1"), replace(task("b1"), task_id="leak")])
+    assert mix(tmp_path, a, generated=generated).returncode == 0
+    assert ids(tmp_path, "train") == ["t1", "y1", "z1"]
+    assert [(row["task"], row["reason"], row["same_as"]) for row in removed(tmp_path)] == [
+        ("leak", "solution", "b1"),
+        ("copy", "duplicate", "t1"),
+    ]
+    records.write(generated / "z.jsonl", [task("t1")])
+    result = mix(tmp_path, a, generated=generated)
+    expected = f"error: {generated / 'z.jsonl'}: duplicate task_id 't1', already in {a / 'train.jsonl'}\n"
+    assert (result.returncode, result.stderr) == (1, expected)
+
+
+def test_texts_that_utf_8_cannot_hold(tmp_path: Path) -> None:
+    odd = replace(task("o\ud800\0", "x = '\udfff\0'"), prompt="Say \ud801 and \0,\n", source="\ud802", tests="# \ud803")
+    copy = replace(odd, task_id="copy\ud800\0")
+    a = write_source(tmp_path / "a", [odd, copy], [], [replace(task("b\ud800"), prompt="\ud800 \0", reference=None)])
+    result = mix(tmp_path, a)
+    assert result.returncode == 0, result.stderr
+    assert list(records.read(Task, tmp_path / "mix" / "train.jsonl")) == [odd]
+    (row,) = removed(tmp_path)
+    assert (row["task"], row["source"], row["same_as"]) == ("copy?\0", "?", "o?\0")

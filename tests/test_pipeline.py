@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.sources.hub_layout import CODEFORCES_ROW, HUMANEVAL_ROW, write_codeforces, write_humaneval
 from tests.test_readme import commands
 
 pytestmark = pytest.mark.slow
@@ -123,6 +124,34 @@ def test_a_second_run_does_nothing(project: Project) -> None:
 def test_another_profile_reruns_nothing(project: Project) -> None:
     project.edit("params.yaml", "learning_rate: 2.0e-3, epochs: 1", "learning_rate: 1.0e-3, epochs: 9")
     assert project.repro() == set()
+
+
+def test_a_source_s_settings_prepare_that_source_again(project: Project, tmp_path: Path) -> None:
+    secret = "Given the ages of two people who have never met before, say how old they are together on their birthday."
+    answers = [f"```python\nprint(sum(map(int, input().split())) + {n} - {n})\n```" for n in range(3)]
+    rows = [{**CODEFORCES_ROW, "id": f"{n}/A", "generation": answer} for n, answer in enumerate(answers)]
+    rows[0] |= {"description": secret}
+    write_codeforces(tmp_path, rows)
+    write_humaneval(tmp_path, [{**HUMANEVAL_ROW, "prompt": f'def inc(x):\n    """{secret}"""\n'}])
+    project.edit("params.yaml", "  hub: null", f"  hub: {tmp_path}")
+    before = "benchmark: [32, 0, 0]\n      codeforces_cpp: null\n      codeforces_python: null\n      humaneval: null"
+    settings = before.replace("python: null", "python: {validation: 0.0, size: 3}")
+    project.edit("params.yaml", before, settings)
+    train = project.metrics("data/mix")["train"]
+    assert {"prepare@codeforces_python", "mix"} <= project.repro("mix")
+    assert project.metrics("data/mix")["train"] == train + 3
+    project.edit("params.yaml", settings, settings.replace("size: 3", "size: 2"))
+    assert project.repro("mix") == {"prepare@codeforces_python", "mix"}
+    assert project.metrics("data/mix")["train"] == train + 2
+    project.edit("stages/sources/codeforces_python.py", '"""', '"""Touched. ')
+    assert project.repro("mix") == {"prepare@codeforces_python"}, "the tasks are the same"
+    # One more benchmark filters the training tasks again.
+    project.edit("params.yaml", "size: 2}\n      humaneval: null", "size: 2}\n      humaneval: {}")
+    assert project.repro("mix") == {"prepare@humaneval", "mix"}
+    found = project.metrics("data/mix")
+    assert (found["train"], found["benchmark"], found["dropped_train_prompt_words"]) == (train + 1, 33, 1)
+    project.run("git", "checkout", "-q", ".")
+    assert {name.partition("@")[0] for name in project.repro()} <= {"prepare", "mix"}
 
 
 def test_touching_a_verifier_verifies_again_and_samples_nothing(project: Project) -> None:

@@ -2,14 +2,17 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from benchmarks.preparing import tasks
 from stages import sources
 from stages.common import records
 from stages.common.records import Task
@@ -200,3 +203,83 @@ def test_what_repeats_another_task_passes_its_tests() -> None:
         exec(one.reference or "", names)
         names[other.entry_point] = names[one.entry_point]
         exec(other.tests, names)
+
+
+def own_rows(folder: Path, count: int) -> list[str]:
+    """A project whose source jsonl has `count` rows; the command that prepares it there."""
+    records.write(folder / "data/own/rows.jsonl", tasks(count))
+    source = {"train": ["data/own/rows.jsonl"], "check_references": False}
+    params = {"profile": "p", "profiles": {"p": {"verify": {}, "sources": {"jsonl": source}}}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    options = "--source jsonl --out tasks/jsonl --metrics metrics/jsonl.json"
+    return [sys.executable, "-m", "stages.prepare", *options.split()]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything that prepare left."""
+    found = [p for top in ("tasks", "metrics") for p in (folder / top).rglob("*") if p.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def test_a_killed_run_leaves_nothing_half_written(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = own_rows(tmp_path, 2500)
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
+        half = tmp_path / "tasks/.jsonl.tmp/.train.jsonl.tmp"
+        while not (half.exists() and half.stat().st_size):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert [path.name for path in (tmp_path / "tasks").iterdir()] == [".jsonl.tmp"]
+    assert not (tmp_path / "metrics").exists()
+    other = tmp_path / "undisturbed"
+    own_rows(other, 2500)
+    for folder in (tmp_path, other):
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    assert files(tmp_path) == files(other)
+    assert sorted(files(other)) == [
+        "metrics/jsonl.json",
+        *(f"tasks/jsonl/{split}.jsonl" for split in sorted(SPLITS)),
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk, which takes root")
+def test_a_full_disk(tmp_path: Path) -> None:
+    """The output's disk has 1 MiB; what is there already stays."""
+    command = own_rows(tmp_path, 4000)
+    (tmp_path / "tasks").mkdir()
+    mount = (
+        f"mount -t tmpfs -o size=1m none tasks && mkdir tasks/jsonl && touch tasks/jsonl/old && {shlex.join(command)}"
+    )
+    script = f"{mount}; code=$?; find tasks -type f; exit $code"
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare:" in result.stderr or "mount:" in result.stderr:
+        pytest.skip("may not mount here")
+    assert (result.returncode, result.stdout) == (1, "tasks/jsonl/old\n"), result.stderr
+    (said,) = [line for line in result.stderr.splitlines() if not line.startswith("prepare: ")]
+    assert said.startswith("error: ")
+    assert said.endswith(": no space left on the device; free some and run again")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """Ten times the rows: the peak may differ by what the index on disk keeps in its cache."""
+    peaks = []
+    for count in (1_000, 10_000):
+        command = own_rows(tmp_path / str(count), count)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, cwd=tmp_path / str(count), env=environment, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(usage.ru_maxrss / 1024)
+    assert peaks[1] < peaks[0] + 50, peaks
+    found = json.loads((tmp_path / "10000/metrics/jsonl.json").read_text())
+    assert (found["train"], found["dropped"]) == (9_000, 1_000)
