@@ -27,8 +27,8 @@ raft: setup ## Run RAFT up to cycle CYCLES=3 and its benchmark, extending params
 generate: setup ## Have an LLM write examples to data/specs/SPEC.yaml (BACKEND=deepseek, MODEL=...); the verified ones are kept
 	$(BIN)/python -m stages.specs --add "$(SPEC)" $(if $(BACKEND),--backend "$(BACKEND)") $(if $(MODEL),--model "$(MODEL)")
 
-test: setup ## Run the tests
-	$(BIN)/python -m pytest
+test: setup ## Run the tests, files side by side
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## Check style and formatting of Python and shell code
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
