@@ -8,7 +8,8 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft test lint format doctor bench-sample bench-verify bench-prepare bench-seeds clean distclean
+.PHONY: help setup repro raft generate test lint format doctor bench-sample bench-verify bench-prepare bench-seeds clean
+.PHONY: distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,8 +24,11 @@ repro: setup ## Run the pipeline; only what changed runs again (PROFILE=smoke: s
 raft: setup ## Run RAFT up to cycle CYCLES=3 and its benchmark, extending params.yaml where it has fewer
 	$(BIN)/python -m stages.cycles --cycles $(CYCLES)
 
-test: setup ## Run the tests
-	$(BIN)/python -m pytest
+generate: setup ## Have an LLM write examples to data/specs/SPEC.yaml (BACKEND=deepseek, MODEL=...); the verified ones are kept
+	$(BIN)/python -m stages.specs --add "$(SPEC)" $(if $(BACKEND),--backend "$(BACKEND)") $(if $(MODEL),--model "$(MODEL)")
+
+test: setup ## Run the tests, files side by side
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## Check style and formatting of Python and shell code
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -50,6 +54,7 @@ bench-seeds: setup ## Run the pipeline for seeds 0, 1 and 2 in clones; renew the
 
 clean: ## Remove what the pipeline made (DVC's cache keeps it; unfinished work is lost) and tool caches
 	rm -rf data/tasks data/mix data/samples data/verdicts data/training data/benchmark models/base models/sft models/cycle-*
+	rm -rf data/generated/*.jsonl
 	rm -rf metrics/*/*.csv metrics/data metrics/timing build dvc_plots *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 distclean: clean ## Remove the virtual environment as well

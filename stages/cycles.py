@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
@@ -15,19 +14,8 @@ from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import replacing
 from stages.common.params import DEFAULT_PATH, Params, argument_parser
+from stages.common.yaml_files import round_trip
 from stages.settings.check import check_all
-
-
-def round_trip() -> YAML:
-    """A YAML reader and writer that keeps comments, quotes and the width of lines."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    return yaml
 
 
 def extend(document: Any, count: int) -> list[str]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.common.cli import run
+from stages.common.data_tables import data_lengths, data_rows
 from stages.common.errors import InputError
 from stages.common.files import write_csv
 from stages.common.params import Params, argument_parser
@@ -81,6 +82,12 @@ def pass_by_category(folder: Path, models: list[str]) -> list[Row]:
     return [{"checkpoint": model, **row} for model in models for row in read_csv(folder / "category" / f"{model}.csv")]
 
 
+def used_sources(folder: Path) -> dict[str, dict[str, Any]]:
+    """The metrics of each source that the profile uses, by name."""
+    found = {path.stem: read_json(path) for path in sorted((folder / "data").glob("*.json"))}
+    return {name: metrics for name, metrics in found.items() if metrics.get("used")}
+
+
 def summary(curve: list[Row]) -> Table:
     """pass@k, a line per checkpoint, with the interval of the first k."""
     metrics = list(dict.fromkeys(row["metric"] for row in curve))
@@ -102,9 +109,12 @@ def main() -> None:
     params = Params(args.params)
     cycles, models = check_chain(params)
     curve = learning_curve(args.metrics, models)
+    sources = used_sources(args.metrics)
     tables = {
         "learning_curve": (["order", "checkpoint", "metric", "value", "low", "high"], curve),
         "rewards": (["cycle", "reward", "samples", "share"], rewards(args.metrics, cycles)),
+        "data_rows": (["source", "outcome", "rows"], data_rows(sources)),
+        "data_lengths": (["source", "text", "tokens", "tasks"], data_lengths(sources)),
         "training_loss": (["checkpoint", "step", "loss"], training_loss(args.metrics, models)),
     }
     for name, (header, rows) in tables.items():

@@ -77,13 +77,14 @@ def test_only_the_room_of_models_imports_heavy_libraries() -> None:
 
 
 def test_imports_run_downward() -> None:
-    """scripts -> lm, sources, verifiers -> sandbox -> settings, common; lm and verifiers do not know each other."""
+    """scripts -> llm -> lm, sources, verifiers -> sandbox -> settings, common; lm and verifiers are strangers."""
     above = {
-        "common": {"lm", "sources", "verifiers", "sandbox", ""},
-        "sandbox": {"lm", "sources", "verifiers", ""},
-        "verifiers": {"lm", "sources", ""},
-        "sources": {"lm", "verifiers", "sandbox", ""},
-        "lm": {"sources", "verifiers", "sandbox", ""},
+        "common": {"lm", "llm", "sources", "verifiers", "sandbox", ""},
+        "sandbox": {"lm", "llm", "sources", "verifiers", ""},
+        "verifiers": {"lm", "llm", "sources", ""},
+        "sources": {"lm", "llm", "verifiers", "sandbox", ""},
+        "lm": {"llm", "sources", "verifiers", "sandbox", ""},
+        "llm": {"sources", ""},
         "": {""},
     }
 

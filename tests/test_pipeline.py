@@ -55,10 +55,8 @@ class Project:
         return json.loads((self.path / "metrics" / f"{name}.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The smoke profile with a chain of two cycles, run once."""
-    path = tmp_path_factory.mktemp("project") / "halo-forge"
+def copy_project(path: Path) -> Project:
+    """This project's files in a git repository of their own, with the smoke profile."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -71,6 +69,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.run("git", "config", "user.name", "Test")
     project.run("git", "config", "user.email", "test@example.com")
     project.edit("params.yaml", "profile: tiny", "profile: smoke")
+    return project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smoke profile with a chain of two cycles, run once."""
+    project = copy_project(tmp_path_factory.mktemp("project") / "halo-forge")
     project.edit(
         "params.yaml", '  "3": {parent: cycle-2, temperature: null, threshold: null, learning_rate: null}\n', ""
     )

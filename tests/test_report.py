@@ -29,6 +29,13 @@ def metrics(tmp_path: Path) -> Path:
         if model.startswith("cycle"):
             text = "reward,level,samples\n0.0,compile_error,1\n0.5,timeout,1\n0.5,runtime_error,1\n1.0,pass,1\n"
             (folder / f"rewards/{model}.csv").write_text(text)
+    (folder / "data").mkdir()
+    source = {"used": True, "rows": 9, "train": 5, "validation": 0, "benchmark": 1, "dropped": 3}
+    source |= {"dropped_near_duplicate": 3, "dropped_near_duplicate_ids": ["a", "b", "c"]}
+    source |= {"prompt_tokens": {"32": 6}, "example_tokens": {"64": 4, "128": 2}}
+    (folder / "data/own.json").write_text(json.dumps(source))
+    (folder / "data/unused.json").write_text(json.dumps({"used": False, "rows": 0}))
+    (folder / "data/mix.json").write_text(json.dumps({"train": 5}))
     return folder
 
 
@@ -47,6 +54,20 @@ def test_all_metrics_come_together(metrics: Path, stage: Run) -> None:
     assert first == [("0.0", "1", "0.25"), ("0.5", "2", "0.5"), ("1.0", "1", "0.25")], "levels of a reward are added up"
     assert [r["checkpoint"] for r in table(metrics, "training_loss")] == list(MODELS[1:])
     assert [r["checkpoint"] for r in table(metrics, "categories")] == list(MODELS)
+
+
+def test_what_became_of_rows(metrics: Path, stage: Run) -> None:
+    stage("report", "--metrics", "metrics", "--out", "out")
+    assert [tuple(row.values()) for row in table(metrics, "data_rows")] == [
+        ("own", "train", "5"),
+        ("own", "benchmark", "1"),
+        ("own", "dropped: near duplicate", "3"),
+    ]
+    assert [tuple(row.values()) for row in table(metrics, "data_lengths")] == [
+        ("own", "prompt", "32", "6"),
+        ("own", "prompt and reference", "64", "4"),
+        ("own", "prompt and reference", "128", "2"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["benchmark/sft.json", "loss/sft.csv", "rewards/cycle-2.csv", "category/base.csv"])

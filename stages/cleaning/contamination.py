@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stages.cleaning.text import code_words, digest, fingerprint, statement, without_name, words
+from stages.cleaning.text import code_words, digest, fingerprint, prose, statement, without_name, words
 from stages.common.code import extract_code
 from stages.common.records import Task
 from stages.settings.data import ContaminationSettings
@@ -97,14 +97,16 @@ class Contamination:
 
     def _found(self, task: Task) -> Iterator[tuple[bytes, str, list[str], int]]:
         """Runs of a training task that the benchmark has: key, reason, the words of the text, and the run's start."""
-        texts = [("prompt_words", "words", said(task))]
+        # The whole prompt: what a task calls its statement is its own word.
+        texts = [("prompt_words", "words", task.prompt), ("prompt_words", "words", statement(task))]
+        texts += [("solution_words", "words", text) for text in (task.reference, task.reasoning) if text]
+        found = [(reason, kind, words(without_name(text, task.entry_point))) for reason, kind, text in texts]
         code = _code(task)
         if code is not None:
-            texts.append(("solution_words", "words", words(task.reference or "")))
-            texts.append(("solution_words", "code", code_words(code, task.language)))
-        for reason, kind, found in texts:
-            for run in _runs(kind, found, self.settings.words, self._owners):
-                yield run.key, reason, found, run.start
+            found.append(("solution_words", "code", code_words(code, task.language)))
+        for reason, kind, text in found:
+            for run in _runs(kind, text, self.settings.words, self._owners):
+                yield run.key, reason, text, run.start
 
     def note(self, task: Task) -> None:
         """Count whose problem a shared run belongs to. Several solutions of one problem are one problem."""
@@ -118,8 +120,10 @@ class Contamination:
         code = _code(task)
         if code is not None and (print_ := fingerprint(code, task.language)) in self._whole:
             return Leak("solution", self._tasks[self._whole[print_]].task_id, "")
-        if (number := self._whole.get(digest("prompt", *said(task)))) is not None:
-            return Leak("prompt", self._tasks[number].task_id, "")
+        for text in (statement(task), prose(task.prompt)):
+            key = digest("prompt", *words(without_name(text, task.entry_point)))
+            if (number := self._whole.get(key)) is not None:
+                return Leak("prompt", self._tasks[number].task_id, "")
         shared: dict[int, dict[bytes, Leak]] = defaultdict(dict)
         for key, reason, found, start in self._found(task):
             for number in self._owners[key]:

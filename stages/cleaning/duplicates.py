@@ -58,6 +58,10 @@ class Features:
     statement: numpy.ndarray
     code: numpy.ndarray | None  # None: none, or short
 
+    def keys(self, near: bool) -> tuple[bytes, ...]:
+        """What no other task may have."""
+        return (self.whole, *self.prints) if near else (self.whole,)
+
 
 SCHEMA = """
     CREATE TABLE exact (key BLOB PRIMARY KEY, task INTEGER) WITHOUT ROWID;
@@ -79,27 +83,38 @@ class Duplicates(Scratch):
         """The earlier task that this one repeats; where there is none, the task is kept in the index. `near` False:
         only tasks with equal prompts and references are."""
         features = of_task(task)
-        keys = (features.whole, *features.prints) if near else (features.whole,)
+        match, bands = self._search(task, features, near)
+        if match is None:
+            self._keep(task, features, near, bands)
+        return match
+
+    def earlier(self, task: Task) -> Match | None:
+        """The task in the index that this one repeats."""
+        return self._search(task, of_task(task), near=True)[0]
+
+    def _search(self, task: Task, features: Features, near: bool) -> tuple[Match | None, list[int]]:
+        """The earlier task, or else the keys of the bands under which this one is to be found."""
+        keys = features.keys(near)
         marks = ",".join("?" * len(keys))
         row = self.index.execute(
             f"SELECT id FROM exact JOIN task ON number = task WHERE key IN ({marks}) LIMIT 1", keys
         ).fetchone()
         if row:
-            return Match("duplicate", json.loads(row[0]))
+            return Match("duplicate", json.loads(row[0])), []
         bands = list(self._bands(features, task.language)) if near else []
-        if near and (found := self._alike(features, bands)):
-            return Match("near_duplicate", found)
-        self._keep(task, features, keys, bands)
-        return None
+        found = self._alike(features, bands)
+        return (Match("near_duplicate", found) if found is not None else None), bands
 
-    def _keep(self, task: Task, features: Features, keys: tuple[bytes, ...], bands: list[int]) -> None:
+    def _keep(self, task: Task, features: Features, near: bool, bands: list[int]) -> None:
         code = None if features.code is None else features.code.tobytes()
         number = self.index.execute(
             "INSERT INTO task (id, evidence, numbers, statement, code) VALUES (?, ?, ?, ?, ?)",
             # An id may hold a lone surrogate, which sqlite's UTF-8 cannot.
             (json.dumps(task.task_id), features.evidence, features.numbers, features.statement.tobytes(), code),
         ).lastrowid
-        self.index.executemany("INSERT OR IGNORE INTO exact VALUES (?, ?)", [(key, number) for key in keys])
+        self.index.executemany(
+            "INSERT OR IGNORE INTO exact VALUES (?, ?)", [(key, number) for key in features.keys(near)]
+        )
         self.index.executemany("INSERT OR IGNORE INTO band VALUES (?, ?)", [(key, number) for key in bands])
 
     def _bands(self, features: Features, language: str) -> Iterator[int]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stages.common.errors import InputError
 
 DEFAULT_PATH = Path("params.yaml")
-TOP_KEYS = ("profile", "seed", "sources", "models", "cycles", "profiles")
+TOP_KEYS = ("profile", "seed", "sources", "models", "cycles", "specs", "profiles")
 
 
 class Settings(BaseModel):
@@ -55,9 +55,11 @@ def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model nested at `location` knows."""
+    """The keys that the model nested at `location` knows; parts that are no field lead into a list or a map."""
     for part in location:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if part not in model.model_fields:
+            continue
+        annotation = model.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
         if not nested:

@@ -8,6 +8,7 @@ from stages.settings.benchmark import BenchmarkSettings
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import check_chain
 from stages.settings.data import DataSettings
+from stages.settings.generate import check_specs
 from stages.settings.model import BaseSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.raft import RaftSettings
@@ -60,3 +61,4 @@ def check_all(params: Params) -> None:
     for profile, value in params.raw["profiles"].items():
         check_profile(value, f"{path}: profiles.{profile}")
     check_chain(params)
+    check_specs(params)

@@ -76,8 +76,13 @@ class RustSettings(Settings):
         ("-Copt-level=2", "-Coverflow-checks=on"), strict=False, description="flags of rustc, for crates as well"
     )
     vendor: str | None = Field(None, min_length=1, description="folder that cargo vendor has made; null: no crates")
-    crates: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(=[0-9A-Za-z.+-]+)?$")], ...] = Field(
-        (), strict=False, description="crates of that folder that solutions may use, as NAME or NAME=VERSION"
+    crates: tuple[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\[[A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*\])?(=[0-9A-Za-z.+-]+)?$")],
+        ...,
+    ] = Field(
+        (),
+        strict=False,
+        description="crates of that folder that solutions may use, as NAME, NAME=VERSION or NAME[FEATURE,FEATURE]",
     )
     compile_cpu_seconds: int = Field(60, ge=1, description="CPU time of one compilation (s)")
     compile_memory_mb: int = Field(4096, ge=256, description="address space of a compiler process (MiB)")

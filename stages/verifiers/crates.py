@@ -34,7 +34,7 @@ class Crates:
         if self.vendor is None:
             return "settings name crates and no folder: set vendor" if self.options.crates else None
         if not self.vendor.is_dir():
-            return f"{self.options.vendor}: no such folder; make it with cargo vendor"
+            return f"{self.options.vendor}: no such folder; make it with cargo vendor (toolbox/vendor-crates.sh)"
         known = set(self.versions(self.options))
         missing = [name for name in map(_name, self.options.crates) if name not in known]
         return f"{self.options.vendor}: no crate {', '.join(missing)}; add it with cargo vendor" if missing else None
@@ -59,8 +59,7 @@ class Crates:
         if not self.options.crates:
             return
         workshop.folders = (*workshop.folders, (VENDOR_AT, str(self.vendor)))
-        wanted = (spec.partition("=") for spec in self.options.crates)
-        lines = "".join(f'{name} = "{f"={number}" if number else "*"}"\n' for name, _, number in wanted)
+        lines = "".join(map(_dependency, self.options.crates))
         (workshop.path / "Cargo.toml").write_text(MANIFEST + lines)
         (workshop.path / "lib.rs").write_text("")
         (workshop.path / ".cargo").mkdir()
@@ -107,4 +106,11 @@ def loading(root: str) -> dict[str, str]:
 
 
 def _name(spec: str) -> str:
-    return spec.partition("=")[0]
+    return re.split(r"[\[=]", spec, maxsplit=1)[0]
+
+
+def _dependency(spec: str) -> str:
+    """The line of a manifest for NAME, NAME=VERSION, NAME[FEATURE,FEATURE] or NAME[FEATURE]=VERSION."""
+    wanted, _, number = spec.partition("=")
+    features = json.dumps([f for f in wanted.partition("[")[2].rstrip("]").split(",") if f])
+    return f'{_name(spec)} = {{ version = "{f"={number}" if number else "*"}", features = {features} }}\n'

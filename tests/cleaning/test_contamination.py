@@ -121,3 +121,17 @@ def test_sources_that_keep_splits_apart_are_exempt_from_words_only() -> None:
     ]
     reasons = [leak and leak.reason for leak in leaks([benchmark], tasks)]
     assert reasons == [None, "solution", "prompt", "prompt_words"]
+
+
+def test_a_statement_in_meta_hides_no_prompt() -> None:
+    """What a task calls its statement is its own word: the prompt counts as well, and so do the thoughts."""
+    long = "Count how many of the numbers in the list are larger than all of those that stand before them there."
+    text = f"Solve this.\n\n{long}\n"
+    benchmark = Task("b", "python", f"{long}\n", "pytest", "f", "assert f([1]) == 1", [])
+    hidden = Task("h", "python", text, "pytest", "g", "assert g([1])", [], meta={"statement": "Something else."})
+    thought = Task("t", "python", "Do it.\n", "pytest", "g", "assert g([1])", [], "def g(x):\n    return x\n", long)
+    clean = Task("c", "python", "Do something else.\n", "pytest", "g", "assert g([1])", [])
+    contamination = Contamination(ContaminationSettings())
+    contamination.add(benchmark)
+    found = [contamination.leak(task) for task in (hidden, thought, clean)]
+    assert [leak and leak.reason for leak in found] == ["prompt_words", "solution_words", None]
