@@ -8,8 +8,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft generate test lint format doctor bench-sample bench-verify bench-prepare bench-seeds clean
-.PHONY: distclean
+.PHONY: help setup repro raft generate test lint format doctor bench-sample bench-verify bench-prepare bench-seeds clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -195,7 +195,7 @@ def test_metrics_and_plots_read_well(project: Project) -> None:
     assert "nothing" not in changed
     page = project.run("dvc", "plots", "show", "--json")
     plots = json.loads(page[page.index("{") :])["data"]
-    assert set(plots) == {"learning curve", "rewards", "training loss"}
+    assert set(plots) == {"learning curve", "rewards", "training loss", "data rows", "data lengths"}
     for plot in plots.values():
         content = plot[0]["content"]
         content = json.loads(content) if isinstance(content, str) else content

@@ -14,6 +14,7 @@ TAGS = {
     "rust": ("rust", "rs"),
 }
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)  # of C, C++ and Rust; HumanEval-X has some behind the brace
 
 
 def extract_code(completion: str, task: Task) -> str:
@@ -121,7 +122,7 @@ def is_code(prompt: str, entry: str, language: str) -> bool:
     if not defines(prompt, entry, language):
         return False
     if language != "python":
-        return prompt.rstrip().endswith("{")
+        return COMMENT.sub("", prompt).rstrip().endswith("{")
     for body in ("", "    pass\n"):  # a signature without a docstring is no module yet
         try:
             ast.parse(prompt + body)

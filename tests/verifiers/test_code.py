@@ -88,3 +88,9 @@ def test_time_is_linear(piece: str) -> None:
     for entry in ("add", None):
         code(text, PROMPT, entry)
     assert time.process_time() - began < 8
+
+
+def test_a_comment_behind_the_brace_ends_no_head() -> None:
+    """As in four prompts of HumanEval-X: a completion that is a body alone continues them."""
+    prompt = "// Adds.\nint add(int a, int b){ // both\n    /* to be done */\n"
+    assert code("    return a + b;\n}", prompt, "add", "cpp") == prompt + "    return a + b;\n}"
