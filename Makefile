@@ -27,7 +27,7 @@ generate: setup ## Have an LLM write examples to data/specs/SPEC.yaml (BACKEND=d
 	$(BIN)/python -m stages.specs --add "$(SPEC)" $(if $(BACKEND),--backend "$(BACKEND)") $(if $(MODEL),--model "$(MODEL)")
 
 test: setup ## Run the tests, files side by side
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## Check style and formatting of Python and shell code
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from stages.cleaning import DISJOINT
 from stages.cleaning.contamination import Contamination
 from stages.cleaning.duplicates import Duplicates
 from stages.cleaning.ids import Ids
-from stages.cleaning.text import writable
+from stages.cleaning.text import squeezed, statement, writable
 from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
@@ -52,17 +52,25 @@ def read(files: Iterable[Path], ids: Ids | None = None) -> Iterator[Task]:
 class Filter:
     """Tells which tasks are left out."""
 
-    def __init__(self, contamination: Contamination, duplicates: Duplicates, removed: Any) -> None:
-        self._contamination, self._duplicates = contamination, duplicates
+    def __init__(self, contamination: Contamination, duplicates: Duplicates, problems: Ids, removed: Any) -> None:
+        self._contamination, self._duplicates, self._problems = contamination, duplicates, problems
         self._table = csv.DictWriter(removed, COLUMNS, lineterminator="\n")
         self._table.writeheader()
         self.counts: dict[str, Counter[str]] = {split: Counter() for split in ("train", "validation")}
+
+    def _split_of(self, task: Task, split: str) -> str | None:
+        """The train task, if there is one, that has the problem of a validation task, with whatever solution."""
+        problem = squeezed(statement(task))
+        earlier = self._problems.add(problem, task.task_id) if split == "train" else self._problems.get(problem)
+        return earlier if split == "validation" else None
 
     def keeps(self, task: Task, split: str) -> bool:
         """Whether the task may train (or validate) anything; where not, a row of the table says why."""
         reason, same, evidence = self._contamination.leak(task) or ("", "", "")
         if not reason and (match := self._duplicates.add(task, near=task.source not in DISJOINT)):
             reason, same = match
+        if not reason and (earlier := self._split_of(task, split)):
+            reason, same = "other_split", earlier
         if reason:
             self.counts[split][reason] += 1
             row = {"task": task.task_id, "source": task.source, "split": split}
@@ -78,7 +86,8 @@ def join(files: dict[str, list[Path]], out: Path, settings: DataSettings, remove
     with ExitStack() as stack:
         ids = stack.enter_context(Ids(out.parent))
         duplicates = stack.enter_context(Duplicates(settings.duplicates, out.parent))
-        chosen = Filter(contamination, duplicates, removed)
+        problems = stack.enter_context(Ids(out.parent))
+        chosen = Filter(contamination, duplicates, problems, removed)
         with replacing(out / "benchmark.jsonl") as file:
             for task in read(files["benchmark"], ids):
                 contamination.add(task)

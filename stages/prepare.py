@@ -67,13 +67,14 @@ def fitting(rows: Iterable[Row], lengths: Lengths, report: Report) -> Iterator[R
             yield row
 
 
-def verified(rows: Iterator[Row], settings: VerifySettings, report: Report) -> Iterator[Row]:
-    """Rows whose reference earns 1.0, or has no tests and compiles, and rows without a reference.
+def verified(rows: Iterator[Row], settings: VerifySettings, most: int | None, report: Report) -> Iterator[Row]:
+    """Rows whose reference earns 1.0, or has no tests and compiles, and rows without a reference; `most` are wanted.
 
     Raises InputError where not one reference does: then the source is not what it is taken for.
     """
     checked, passed, last = 0, 0, ""
-    while chunk := list(islice(rows, CHUNK)):
+    size = min(CHUNK, most or CHUNK)
+    while chunk := list(islice(rows, size)):
         tasks = {row.task.task_id: row.task for row in chunk if row.task.reference is not None}
         samples = (Sample(task.task_id, 0, task.reference) for task in tasks.values())
         verdicts = verify_samples(tasks, samples, settings)
@@ -136,14 +137,14 @@ def prepare(params: Params, name: str, settings: Settings, out: Path, tokenizer:
         raise InputError("--tokenizer: missing; data.lengths counts in tokens of the base model")
     lengths = Lengths(tokenizer, data.lengths) if tokenizer else None
     hub = params.top(HubSettings, "sources").hub
-    report = Report()
+    report, most = Report(), getattr(settings, "max_tasks", None)
     with Duplicates(data.duplicates, out.parent) as duplicates, replacing_directory(out) as directory:
         rows = counted(sources.rows(name, settings, hub, params.seed), name, out.parent, report)
         if limited:
             rows = fitting(rows, lengths, report)
         if settings.check_references:
-            rows = verified(rows, params.section(VerifySettings, "verify"), report)
-        write(distinct(rows, duplicates, report), directory, getattr(settings, "max_tasks", None), lengths, report)
+            rows = verified(rows, params.section(VerifySettings, "verify"), most, report)
+        write(distinct(rows, duplicates, report), directory, most, lengths, report)
         expect_some(name, report)
     return report
 

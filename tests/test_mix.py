@@ -228,3 +228,13 @@ def test_texts_that_utf_8_cannot_hold(tmp_path: Path) -> None:
     assert list(records.read(Task, tmp_path / "mix" / "train.jsonl")) == [odd]
     (row,) = removed(tmp_path)
     assert (row["task"], row["source"], row["same_as"]) == ("copy?\0", "?", "o?\0")
+
+
+def test_a_problem_is_on_one_side(tmp_path: Path) -> None:
+    """A validation task with a train task's problem goes, whatever its solution is."""
+    first = task("a")
+    other = replace(first, task_id="v", reference="def f(x):\n    for _ in x:\n        pass\n    return 'a'")
+    source = write_source(tmp_path / "a", [first], [other, task("c")], [task("b")])
+    assert mix(tmp_path, source).returncode == 0
+    assert (ids(tmp_path, "train"), ids(tmp_path, "validation")) == (["a"], ["c"])
+    assert json.loads((tmp_path / "mix.json").read_text())["dropped_validation_other_split"] == 1

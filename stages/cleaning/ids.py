@@ -38,10 +38,16 @@ class Ids(Scratch):
     def __init__(self, folder: Path | None = None) -> None:
         super().__init__(folder, "CREATE TABLE id (name BLOB PRIMARY KEY, origin TEXT) WITHOUT ROWID;")
 
-    def add(self, task_id: str, origin: str) -> str | None:
-        """Where the id was seen before; None, and from now on known, if it is new."""
+    def get(self, task_id: str) -> str | None:
+        """Where the id was seen; None if it was not."""
         name = task_id.encode("utf-8", "surrogatepass")
         row = self.index.execute("SELECT origin FROM id WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            self.index.execute("INSERT INTO id VALUES (?, ?)", (name, origin))
         return row and row[0]
+
+    def add(self, task_id: str, origin: str) -> str | None:
+        """Where the id was seen before; None, and from now on known, if it is new."""
+        earlier = self.get(task_id)
+        if earlier is None:
+            name = task_id.encode("utf-8", "surrogatepass")
+            self.index.execute("INSERT INTO id VALUES (?, ?)", (name, origin.encode("utf-8", "replace").decode()))
+        return earlier

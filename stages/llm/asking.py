@@ -127,16 +127,21 @@ class Asker:
         for _ in range(threads):
             threading.Thread(target=self._work, args=(waiting, done, stop), daemon=True).start()
         working = threads
+        failed: BaseException | None = None
         try:
             with Progress(label, len(questions), "answers") as progress:
                 while working:
                     result = done.get()
                     if isinstance(result, BaseException):
-                        raise result
+                        # What the others are asking is paid for: their answers are waited for.
+                        failed, result = failed or result, 0
+                        stop.set()
                     working -= result == 0
                     progress.update(result, self._money())
         finally:
             stop.set()
+        if failed is not None:
+            raise failed
 
     def _money(self) -> str:
         spent = self.ledger.spent

@@ -22,6 +22,7 @@ LONGEST_BODY = 32 << 20  # bytes of an answer
 NO_KEY = "none"  # what a server that wants no key is sent, since the clients insist on one
 TOO_MANY = 429
 PASSING = (408, 409, 425, TOO_MANY)  # and 5xx; other errors of the 4xx stay
+GATEWAY_TIMEOUTS = (408, 504, 522, 524)
 NOISY = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2")
 Messages = list[dict[str, str]]
 
@@ -134,7 +135,9 @@ class Server:
         passing = status in PASSING or status >= 500
         kind = {TOO_MANY: "rate_limit"}.get(status, "server_error" if status >= 500 else "refused_request")
         wait = _retry_after(error.response.headers.get("retry-after"))
-        return Failure(kind, f"HTTP {status}: {text}", free=True, lasting=not passing, wait=wait)
+        # A gateway that gave up waiting says nothing of the server behind it, which may have answered, and charged.
+        free = status not in GATEWAY_TIMEOUTS
+        return Failure(kind, f"HTTP {status}: {text}", free=free, lasting=not passing, wait=wait)
 
 
 class OpenAI(Server):

@@ -31,11 +31,12 @@ C_TYPEDEFS = re.compile(
 )
 NOT_NAMES = {"main", "if", "for", "while", "switch", "return", "sizeof", "const", "static"}
 WORD = re.compile(r"[A-Za-z_]\w*")
+FAILING_RETURN = r"\breturn\b(?!\s*(?:0|EXIT_SUCCESS)?\s*;)"  # a value that may tell a failure
 ASSERTIONS = {
     "python": r"\bassert\b|\bpytest\.|\.assert\w+\(",
     "rust": r"\bassert(?:_eq|_ne)?!|\bpanic!|\bmatches!|\bunwrap\(|\?;",
-    "c": r"\bassert\s*\(|\breturn\b|\babort\s*\(|\bexit\s*\(",
-    "cpp": r"\bassert\s*\(|\breturn\b|\babort\s*\(|\bexit\s*\(|\bthrow\b",
+    "c": rf"\bassert\s*\(|{FAILING_RETURN}|\babort\s*\(|\bexit\s*\((?!\s*0\s*\))",
+    "cpp": rf"\bassert\s*\(|{FAILING_RETURN}|\babort\s*\(|\bexit\s*\((?!\s*0\s*\))|\bthrow\b",
 }
 
 
@@ -70,22 +71,26 @@ def _parsed(code: str) -> ast.Module | None:
         return None
 
 
-def stubs_of(code: str) -> list[str]:
-    """A Python solution whose functions do nothing and return a constant: None, 1 or an empty list.
+def stubs_of(code: str) -> list[str] | None:
+    """A Python solution whose functions do nothing and return a constant: None, 1, an empty list or an empty text.
 
-    Tests that are worth something fail each of them. None where the code does not parse or has no function.
+    Tests that are worth something fail each of them. Empty where the code does not parse or has no function, None where
+    it is nested too deeply to be written again.
     """
-    stubs = []
-    for constant in ("None", "1", "[]"):
-        tree = _parsed(code)
-        nodes = ast.walk(tree) if tree else ()
-        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        for function in functions:
-            if function.name != "__init__":  # without it, a method would fail for want of an attribute
-                function.body = ast.parse(f"def f(): return {constant}").body[0].body  # type: ignore[attr-defined]
-        if tree and functions:
-            stubs.append(ast.unparse(ast.fix_missing_locations(tree)) + "\n")
-    return stubs
+    try:
+        return [stub for constant in ("None", "1", "[]", "''") if (stub := _stub(code, constant))]
+    except (RecursionError, MemoryError):
+        return None
+
+
+def _stub(code: str, constant: str) -> str | None:
+    tree = _parsed(code)
+    nodes = ast.walk(tree) if tree else ()
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for function in functions:
+        if function.name != "__init__":  # without it, a method would fail for want of an attribute
+            function.body = ast.parse(f"def f(): return {constant}").body[0].body  # type: ignore[attr-defined]
+    return ast.unparse(ast.fix_missing_locations(tree)) + "\n" if tree and functions else None
 
 
 def tested_names(draft: Draft, language: str) -> list[str]:
@@ -121,6 +126,8 @@ def _weak_tests(draft: Draft, language: str) -> str | None:
     names = tested_names(draft, language)
     if not names or not re.search(ASSERTIONS[language], draft.tests):
         return "weak_tests"
+    if language == "python" and stubs_of(draft.solution) is None:
+        return "too_deep"
     told = set(WORD.findall(draft.problem))
     return None if all(name in told for name in names) else "unnamed"
 

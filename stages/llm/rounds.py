@@ -72,7 +72,7 @@ class Bench:
         """The example itself; with it stubs that must fail its tests, or the solution alone, which must be clean."""
         yield task, task.reference or ""
         stubs = stubs_of(task.reference or "") if self.spec.language == "python" and task.tests else []
-        for number, stub in enumerate(stubs):
+        for number, stub in enumerate(stubs or ()):
             yield _changed(task, f"{STUB}{number}"), stub
         if self.spec.clean:
             yield _changed(task, ALONE, tests=""), task.reference or ""

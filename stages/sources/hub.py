@@ -1,5 +1,6 @@
 """Rows of a data set from the Hugging Face hub at a pinned commit, or from a local directory in the hub's layout."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,11 +91,14 @@ def _table(at: str, where: str, config: str | None, **options: str) -> "Iterable
     # Takes a second to import, and the synthetic source needs none of it.
     from datasets import disable_progress_bars, load_dataset
 
+    for name in ("huggingface_hub", "datasets"):  # what they say of retries and of broken files, our one line says
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     disable_progress_bars()  # a bar for each file of half a second says nothing
     try:
         return load_dataset(where, config, streaming=True, **options)
     except Exception as error:  # some ten classes, from httpx, huggingface_hub, pyarrow and datasets
-        advice = f" (commit {options['revision'][:12]}); {ADVICE}" if "revision" in options else ""
+        commit = f" (commit {options['revision'][:12]})" if "revision" in options else ""
+        advice = f"{commit}; {ADVICE}" if commit or at.startswith("hf://") else ""
         raise InputError(f"{at}: cannot load: {_reason(error)}{advice}") from None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from stages.cleaning.text import statement
+from stages.cleaning.text import squeezed, statement
 from stages.common import records
 from stages.common.errors import InputError
 from stages.common.records import Task
@@ -37,7 +37,7 @@ def row(split: str, task: Task, settings: JsonlSettings, file: str) -> Row:
     task = replace(task, source="jsonl", meta=meta)
     if split == "train" and settings.validation:
         problem = task.meta.get("problem")
-        split = split_of(problem if isinstance(problem, str) else statement(task), settings.validation)
+        split = split_of(problem if isinstance(problem, str) else squeezed(statement(task)), settings.validation)
     if not (task.tests.strip() or task.cases or settings.keep_unverified):
         return Row(split, None, "no_tests", task.task_id)
     return Row(split, task, where=file)

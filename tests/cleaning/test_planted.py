@@ -1,5 +1,6 @@
 """Planted near duplicates and planted benchmark leaks are all found, and nothing that is clean is removed."""
 
+import ast
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,6 +11,8 @@ import pytest
 from stages import sources
 from stages.cleaning.contamination import Contamination
 from stages.cleaning.duplicates import Duplicates
+from stages.cleaning.parts import SHORTEST
+from stages.cleaning.text import canonical
 from stages.common import records
 from stages.common.records import Sample, Task
 from stages.settings.data import ContaminationSettings, DuplicateSettings
@@ -49,7 +52,13 @@ def leaked(benchmark: Iterable[Task], tasks: list[Task]) -> list[str]:
 def in_three_ways(planted: list[Task]) -> list[Task]:
     """A third whole, a third without a solution, a third with another statement."""
     other = "Here is something else to do, in words of its own that no benchmark has ever used before.\n"
-    kinds = (lambda task: task, lambda task: replace(task, reference=None), lambda task: replace(task, prompt=other))
+
+    def retold(task: Task) -> Task:
+        # Code of a line is the same by chance where nothing else is.
+        is_short = len(canonical(task.reference or "", task.language)) < SHORTEST
+        return task if is_short else replace(task, prompt=other)
+
+    kinds = (lambda task: task, lambda task: replace(task, reference=None), retold)
     return [kinds[number % 3](task) for number, task in enumerate(planted)]
 
 
@@ -67,6 +76,39 @@ def test_planted_duplicates() -> None:
 
 def test_planted_leaks() -> None:
     planted = in_three_ways(copies(CLEAN[:6], PLANTED))
+    assert leaked(CLEAN[:6], [*CLEAN[6:], *planted]) == [task.task_id for task in planted]
+
+
+def reshaped(task: Task, number: int) -> Task:
+    """A copy that is formatted anew, with an import before it and a call behind it, for another prompt."""
+    code = ast.unparse(ast.parse(copy_of(task, number).reference or ""))
+    code = f"import math\n\n{code}\n\nif __name__ == '__main__':\n    print(math.pi)\n"
+    return replace(
+        task, task_id=f"reshaped/{number}", prompt="Do as you were told before.\n", reference=code, source="x"
+    )
+
+
+def test_functions_are_found_in_other_programs() -> None:
+    planted = [reshaped(task, number) for number, task in enumerate(CLEAN[:6])]
+    assert leaked(CLEAN[:6], [*CLEAN[6:], *planted]) == [task.task_id for task in planted]
+
+
+def test_functions_of_cpp_are_found_in_other_programs() -> None:
+    code = "int best(vector<int> xs) {\n  int top = xs[0];\n  for (int x : xs) top = max(top, x);\n  return top;\n}\n"
+    task = Task("b", "cpp", "Find the largest.\n", "gcc", "best", "int main() {}", [], f"using namespace std;\n{code}")
+    other = code.replace("xs", "all").replace("top", "t").replace(" = ", "=")
+    planted = replace(
+        task, task_id="p", prompt="Do it.\n", reference=f"#include <vector>\n{other}int main(){{return 0;}}\n"
+    )
+    clean = replace(planted, task_id="c", reference=planted.reference.replace("max", "min"))
+    assert leaked([task], [planted, clean]) == ["p"]
+
+
+@pytest.mark.parametrize("form", ["```python\n{}```\n", "You are an expert. Here is your task: {} Use Python.\n"])
+def test_prompts_are_found_in_other_prompts(form: str) -> None:
+    planted = [
+        replace(t, task_id=f"p/{n}", prompt=form.format(t.prompt), reference=None) for n, t in enumerate(CLEAN[:6])
+    ]
     assert leaked(CLEAN[:6], [*CLEAN[6:], *planted]) == [task.task_id for task in planted]
 
 

@@ -108,3 +108,9 @@ def test_duplicates_in_all_but_layout() -> None:
     assert seen.duplicate_of(make_task(told, spec(), "a/3", {})) == "a/1"
     other = Draft("Write g(x).", "def g(x):\n    return x + 2\n", "assert g(1) == 3\n")
     assert seen.duplicate_of(make_task(other, spec(), "a/4", {})) is None
+
+
+def test_code_that_is_nested_too_deeply_is_no_example() -> None:
+    """It must not end the stage: its answer is kept, and would end each later run as well."""
+    deep = "def f():\n    return " + "+".join(["'a'"] * 3000) + "\n"
+    assert stubs_of(deep) in (None, [])
