@@ -17,7 +17,8 @@ from stages.common.cli import run
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task, read_tasks
 from stages.lm import load
-from stages.lm.sampling import Sampler, sample_to_file
+from stages.lm.sampling import Sampler
+from stages.lm.shards import sample_to_file
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings

@@ -11,7 +11,8 @@ from stages.common.errors import InputError
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task, read_tasks
 from stages.common.timing import write_timing
-from stages.lm.sampling import Sampler, sample_to_file
+from stages.lm.sampling import Sampler
+from stages.lm.shards import sample_to_file
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings
 from stages.settings.prompts import PromptSettings
