@@ -19,6 +19,7 @@ from stages.common.errors import InputError
 from stages.common.files import write_csv
 from stages.common.params import Params, argument_parser
 from stages.settings.cycle import check_chain
+from stages.settings.grpo import check_runs
 
 Row = dict[str, Any]
 
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args()
     params = Params(args.params)
-    cycles, models = check_chain(params)
+    cycles, models = check_chain(params, check_runs(params))
     curve = learning_curve(args.metrics, models)
     sources = used_sources(args.metrics)
     tables = {

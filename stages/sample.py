@@ -3,13 +3,13 @@
 python -m stages.sample --model models/sft --tasks data/mix/train.jsonl --out data/samples/cycle-1.jsonl --cycle 1
 """
 
-import json
 from pathlib import Path
 
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.params import Params, argument_parser
-from stages.common.records import Task, read_tasks
+from stages.common.problems import distinct, sampled_tasks
+from stages.common.records import read_tasks
 from stages.common.timing import write_timing
 from stages.lm.sampling import Sampler
 from stages.lm.shards import sample_to_file
@@ -17,29 +17,6 @@ from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
-
-
-def problem(task: Task) -> str:
-    """What tasks with several solutions of one problem have in common: what is asked, and how it is judged."""
-    return json.dumps([task.prompt, task.language, task.tests, task.cases], sort_keys=True)
-
-
-def sampled_tasks(tasks: list[Task], settings: SampleSettings) -> list[Task]:
-    """The tasks to sample: all, or those whose problem no demonstration solves."""
-    if settings.tasks == "all":
-        return tasks
-    solved = {problem(task) for task in tasks if task.reference is not None}
-    return [task for task in tasks if problem(task) not in solved]
-
-
-def distinct(tasks: list[Task]) -> list[Task]:
-    """The first task of each problem; prints how many others there were."""
-    first: dict[str, Task] = {}
-    for task in tasks:
-        first.setdefault(problem(task), task)
-    if len(first) < len(tasks):
-        print(f"{len(tasks)} tasks of {len(first)} problems: each is sampled once, for its first task", flush=True)
-    return list(first.values())
 
 
 def main() -> None:
@@ -67,7 +44,7 @@ def main() -> None:
         stream=f"cycle-{args.cycle}" if args.cycle else args.section,
         cycle=args.cycle,
     )
-    tasks = sampled_tasks(read_tasks(*args.tasks), settings)
+    tasks = sampled_tasks(read_tasks(*args.tasks), settings.tasks)
     if not tasks:
         raise InputError(
             f"{args.tasks[0]}: no task is without a reference, as {args.section}.tasks 'undemonstrated' asks"

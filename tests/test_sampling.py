@@ -16,7 +16,7 @@ from stages.common.errors import InputError
 from stages.common.records import Sample
 from stages.lm.sampling import Sampler
 from stages.lm.shards import sample_to_file
-from stages.sample import distinct, sampled_tasks
+from stages.common.problems import distinct, sampled_tasks
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
@@ -148,8 +148,8 @@ def test_a_prompt_without_room_is_named(tmp_path: Path, checkpoint: Path) -> Non
 
 def test_only_tasks_without_a_demonstration_where_asked_for() -> None:
     tasks = [make_task(0), make_task(1, reference="def f(xs): ...")]
-    assert sampled_tasks(tasks, SampleSettings()) == tasks
-    assert sampled_tasks(tasks, SampleSettings(tasks="undemonstrated")) == tasks[:1]
+    assert sampled_tasks(tasks, "all") == tasks
+    assert sampled_tasks(tasks, "undemonstrated") == tasks[:1]
 
 
 def test_a_problem_that_a_demonstration_solves_is_demonstrated_by_all_its_tasks() -> None:
@@ -158,7 +158,7 @@ def test_a_problem_that_a_demonstration_solves_is_demonstrated_by_all_its_tasks(
         make_task(1),
         make_task(2, prompt=make_task(0).prompt, tests=make_task(0).tests, reference="x"),
     ]
-    assert sampled_tasks(tasks, SampleSettings(tasks="undemonstrated")) == tasks[1:2]
+    assert sampled_tasks(tasks, "undemonstrated") == tasks[1:2]
 
 
 def test_a_problem_is_sampled_once_however_many_tasks_it_has(

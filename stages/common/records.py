@@ -46,7 +46,8 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One completion of a task. `sample` counts from 0 within the task; `tokens` counts generated tokens with the
-    end token; `logprob` is the mean log probability of a generated token under the sampling distribution."""
+    end token; `logprob` is the mean log probability of a generated token under the sampling distribution; `step` the
+    optimizer steps that the weights had behind them, where training drew the sample itself."""
 
     task_id: str
     sample: int
@@ -58,11 +59,13 @@ class Sample:
     tokens: int | None = None
     finish_reason: str | None = None
     logprob: float | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verifier found out about one sample. `reward` is in 0..1 (the ladder is in verifiers/verdicts.py)."""
+    """What a verifier found out about one sample. `reward` is in 0..1 (the ladder is in verifiers/verdicts.py);
+    `step` is the sample's."""
 
     task_id: str
     sample: int
@@ -71,6 +74,7 @@ class Verdict:
     detail: str
     tests_passed: int
     tests_total: int
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import naming_a_full_disk, value_hash, write_csv
 from stages.common.progress import Progress
-from stages.settings.training import TrainSettings
+from stages.settings.training import LoraSettings, TrainSettings
 
 
 @dataclass
@@ -79,7 +79,7 @@ def train(
     with naming_a_full_disk(work), Progress(label, steps, "steps") as progress:
         trainer = _trainer(model, tokenizer, rows, settings, seed, folder, validation, steps)
         trainer.add_callback(_Watch(progress))
-        resume = _last_checkpoint(folder)
+        resume = last_checkpoint(folder)
         if resume:
             print(f"{label}: resuming from step {resume.name.rpartition('-')[2]}", flush=True)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -146,40 +146,45 @@ def _trainer(
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    _expect_same_adapter(model, settings)
+    expect_same_adapter(model, settings.lora)
     trainer = SFTTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(validation) if validation else None,
         processing_class=tokenizer,
-        peft_config=_adapter(settings) if not hasattr(model, "peft_config") else None,
+        peft_config=adapter(settings.lora) if not hasattr(model, "peft_config") else None,
     )
-    for callback in ("PrinterCallback", "ProgressCallback"):
-        for known in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
-            trainer.remove_callback(known)
+    silence(trainer)
     return trainer
 
 
-def _adapter(settings: TrainSettings) -> Any:
+def silence(trainer: Any) -> None:
+    """Remove what a transformers Trainer prints by itself: stages show their own progress."""
+    for callback in ("PrinterCallback", "ProgressCallback"):
+        for known in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
+            trainer.remove_callback(known)
+
+
+def adapter(lora: LoraSettings | None) -> Any:
     """PEFT's configuration of the adapter to train; None for all weights."""
-    if settings.lora is None:
+    if lora is None:
         return None
     from peft import LoraConfig
 
     return LoraConfig(
-        r=settings.lora.rank,
-        lora_alpha=settings.lora.alpha,
-        lora_dropout=settings.lora.dropout,
-        target_modules=settings.lora.targets,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets,
         task_type="CAUSAL_LM",
     )
 
 
-def _expect_same_adapter(model: Any, settings: TrainSettings) -> None:
+def expect_same_adapter(model: Any, lora: LoraSettings | None) -> None:
     """An adapter that a checkpoint brings is trained on as it is: settings that say otherwise would do nothing."""
     for known in getattr(model, "peft_config", {}).values():
-        wanted = settings.lora and (settings.lora.rank, settings.lora.alpha)
+        wanted = lora and (lora.rank, lora.alpha)
         if wanted != (known.r, known.lora_alpha):
             raise InputError(
                 f"lora: the checkpoint to start from is an adapter of rank {known.r} and alpha {known.lora_alpha}, "
@@ -187,7 +192,7 @@ def _expect_same_adapter(model: Any, settings: TrainSettings) -> None:
             )
 
 
-def _last_checkpoint(folder: Path) -> Path | None:
+def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end (the trainer's state is written last)."""
     whole = [p.parent for p in folder.glob("checkpoint-*/trainer_state.json") if _is_json(p)]
     return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)

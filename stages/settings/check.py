@@ -9,6 +9,7 @@ from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import check_chain
 from stages.settings.data import DataSettings
 from stages.settings.generate import check_specs
+from stages.settings.grpo import GrpoSettings, check_runs
 from stages.settings.model import BaseSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.raft import RaftSettings
@@ -27,17 +28,19 @@ SECTIONS: dict[str, type[Settings]] = {
     "sample": SampleSettings,
     "verify": VerifySettings,
     "raft": RaftSettings,
+    "grpo": GrpoSettings,
     "benchmark": BenchmarkSettings,
 }
+OPTIONAL = ("grpo",)  # came later: files without it stay valid
 
 
 def expect_keys(value: Any, known: tuple[str, ...], where: str) -> None:
-    """Raise InputError unless `value` is a map with exactly the `known` keys."""
+    """Raise InputError unless `value` is a map with exactly the `known` keys, but for those that may be left out."""
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected a map, found {type(value).__name__}")
     expect_known(value, known, where)
     for key in known:
-        if key not in value:
+        if key not in value and key not in OPTIONAL:
             raise InputError(f"{where}: key '{key}' is missing")
 
 
@@ -45,7 +48,7 @@ def check_profile(profile: Any, where: str) -> None:
     """Validate each section of one profile; a source that is null is not used."""
     expect_keys(profile, ("sources", *SECTIONS), where)
     for name, kind in SECTIONS.items():
-        kind.parse(profile[name], f"{where}.{name}")
+        kind.parse(profile.get(name), f"{where}.{name}")
     expect_keys(profile["sources"], tuple(SOURCES), f"{where}.sources")
     for name, source in SOURCES.items():
         if profile["sources"][name] is not None:
@@ -60,5 +63,5 @@ def check_all(params: Params) -> None:
     HubSettings.parse(params.raw["sources"], f"{path}: sources")
     for profile, value in params.raw["profiles"].items():
         check_profile(value, f"{path}: profiles.{profile}")
-    check_chain(params)
+    check_chain(params, check_runs(params))
     check_specs(params)

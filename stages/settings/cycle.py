@@ -1,5 +1,7 @@
 """Settings of the cycles, and the chain that they and `models` make."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from stages.common.errors import InputError
@@ -15,8 +17,8 @@ class CycleSettings(Settings):
     learning_rate: float | None = Field(None, gt=0, description="Overrides raft.train.learning_rate.")
 
 
-def check_chain(params: Params) -> tuple[list[str], list[str]]:
-    """The numbers of the cycles and the checkpoints to benchmark.
+def check_chain(params: Params, others: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """The numbers of the cycles and the checkpoints to benchmark; `others` are checkpoints that no cycle makes.
 
     Raises InputError unless every cycle's parent is a checkpoint made before it, and `models` names ones that are made.
     """
@@ -32,6 +34,7 @@ def check_chain(params: Params) -> tuple[list[str], list[str]]:
         if parent not in made:
             raise InputError(f"{where}.parent: found '{parent}', expected one made before it: {', '.join(made[1:])}")
         made.append(f"cycle-{number}")
+    made += others
     if not isinstance(models, list) or not all(isinstance(m, str) for m in models) or len(set(models)) < len(models):
         raise InputError(f"{path}: models: expected a list of checkpoints, each once")
     for model in models:

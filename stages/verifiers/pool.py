@@ -64,6 +64,19 @@ def make_verifiers(tasks: Mapping[str, Task], settings: VerifySettings) -> dict[
     return verifiers
 
 
+def make_judges(
+    tasks: Mapping[str, Task], settings: VerifySettings, verifiers: Mapping[str, Verifier], keys: Keys
+) -> Executor:
+    """What judges, as `verify.executor` says; nothing is started yet. SandboxError where there is no sandbox."""
+    if settings.executor == "ray":
+        from stages.verifiers.cluster import ClusterJudges
+
+        return ClusterJudges(tasks, settings, verifiers, keys)
+    if trouble := probe():
+        raise SandboxError(trouble)
+    return Judges(worker_count(settings), verifiers)
+
+
 def verify_samples(
     tasks: Mapping[str, Task],
     samples: Iterable[Sample],
@@ -82,14 +95,7 @@ def verify_samples(
     if verifiers is None:
         verifiers = make_verifiers(tasks, settings)
     keys = Keys(settings, verifiers)
-    if settings.executor == "ray":
-        from stages.verifiers.cluster import ClusterJudges
-
-        judges: Executor = ClusterJudges(tasks, settings, verifiers, keys)
-    else:
-        if trouble := probe():
-            raise SandboxError(trouble)
-        judges = Judges(worker_count(settings), verifiers)
+    judges = make_judges(tasks, settings, verifiers, keys)
     work = work or Work()
     work.fingerprints = keys.fingerprints
     return _stream(tasks, samples, settings, judges, keys, work)
@@ -107,7 +113,7 @@ def _stream(
     weight = 0
     # The cache is closed first: what the end of the judges does to a running program is not its finding.
     with judges, VerdictCache(settings) as cache:
-        findings = _Findings(judges, keys, cache, work)
+        findings = Findings(judges, keys, cache, work)
         for sample in samples:
             task = tasks.get(sample.task_id)
             if task is None:
@@ -115,7 +121,7 @@ def _stream(
             code = extract_code(sample.completion, task)
             found = findings.of(task, code)
             if not pending and isinstance(found, Finding):
-                yield _verdict(sample, found)
+                yield verdict_of(sample, found)
                 continue
             pending.append((sample, found, len(code)))
             weight += len(code)
@@ -123,9 +129,9 @@ def _stream(
             while pending and (len(pending) > window or weight > WINDOW_CHARACTERS or _is_there(pending[0][1])):
                 first, found, size = pending.popleft()
                 weight -= size
-                yield _verdict(first, findings.wait(found))
+                yield verdict_of(first, findings.wait(found))
         for sample, found, _ in pending:
-            yield _verdict(sample, findings.wait(found))
+            yield verdict_of(sample, findings.wait(found))
         work.workers = judges.workers
 
 
@@ -133,14 +139,14 @@ def _is_there(found: Finding | Future[Finding]) -> bool:
     return isinstance(found, Finding) or found.done()
 
 
-def _verdict(sample: Sample, found: Finding) -> Verdict:
+def verdict_of(sample: Sample, found: Finding) -> Verdict:
     """The numbers are put into one type each, so that a verdict from the cache has the same bytes."""
     reward, passed, total = float(found.reward), int(found.tests_passed), int(found.tests_total)
     return Verdict(sample.task_id, sample.sample, reward, found.level, found.detail, passed, total)
 
 
-class _Findings:
-    """The finding on each program: out of memory, from the cache, or to come from a judge."""
+class Findings:
+    """The finding on each program: out of memory, from the cache, or to come from a judge. For one thread."""
 
     def __init__(self, judges: Executor, keys: Keys, cache: VerdictCache, work: Work) -> None:
         self._judges, self._keys, self._cache, self._work = judges, keys, cache, work

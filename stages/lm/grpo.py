@@ -1,0 +1,312 @@
+"""Training with TRL's GRPOTrainer, on rewards that come from outside this room.
+
+TRL takes a training step in this order: generation, log probabilities of the old policy and of the reference model
+where the loss needs them, rewards, loss. It waits at each; of several reward functions only asynchronous ones run
+beside each other. What it leaves open is `rollout_func`, which generates: ours hands each batch of completions to the
+verifiers as it is drawn and goes on, so they are at work during the rest of the generation and the log probabilities,
+and the reward function waits just for what is still missing. TRL's `AsyncGRPOTrainer` (experimental), which generates
+while it trains, needs a vLLM server on a GPU and gives up repeatability.
+"""
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import GenerationConfig, PreTrainedTokenizerBase, TrainerCallback
+
+from stages.common.errors import HaloForgeError, InputError
+from stages.common.files import naming_a_full_disk, value_hash
+from stages.common.progress import Progress
+from stages.common.records import Sample, Task, Verdict
+from stages.lm import load
+from stages.lm.chat import end_ids, prompt_ids
+from stages.lm.rollouts import Judge, Prompt, Rollouts
+from stages.lm.training import TrainResult, adapter, expect_same_adapter, last_checkpoint, silence
+from stages.settings.grpo import GrpoSettings
+from stages.settings.prompts import PromptSettings
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` says at each start that it may change
+
+from trl import GRPOConfig, GRPOTrainer  # noqa: E402 - behind the line above
+
+SHOWN_IDS = 5  # task ids named where a loss is no number
+
+
+def fitting(
+    tasks: Sequence[Task],
+    tokenizer: PreTrainedTokenizerBase,
+    model: Any,
+    settings: GrpoSettings,
+    prompts: PromptSettings,
+) -> tuple[list[Prompt], int]:
+    """The tasks whose prompt leaves room for a completion in the model's context, and how many have none.
+
+    Raises InputError where none is left.
+    """
+    encoded = [Prompt(task, prompt_ids(tokenizer, task.prompt, task.language, prompts)) for task in tasks]
+    positions = getattr(model.config, "max_position_embeddings", None) or math.inf
+    fit = [p for p in encoded if len(p.ids) + settings.max_completion_length <= positions]
+    if not fit:
+        raise InputError(
+            f"grpo.max_completion_length: {settings.max_completion_length} tokens and a prompt exceed the model's "
+            f"context of {positions} tokens, for each of {len(encoded)} tasks"
+        )
+    return fit, len(encoded) - len(fit)
+
+
+class _Trainer(GRPOTrainer):
+    """Knows which tasks a batch is about. `where` names the run in errors."""
+
+    def __init__(self, rollouts: Rollouts, **arguments: Any) -> None:
+        self.rollouts = rollouts
+        self.at_work: list[int] = []
+        super().__init__(reward_funcs=self.reward, rollout_func=self.draw, **arguments)
+
+    def draw(self, prompts: list, trainer: Any) -> dict[str, list]:
+        """TRL's `rollout_func`."""
+        rows = self.drawn_rows[:: self.num_generations]
+        return self.rollouts.draw(self.accelerator.unwrap_model(self.model), rows, self.state.global_step)
+
+    def reward(self, prompts: list, completions: list, **_: Any) -> list[float | None]:
+        """TRL's reward function. What it raises ends the training."""
+        return self.rollouts.rewards(self.state.global_step)
+
+    def _generate_and_score_completions(self, inputs: list[dict]) -> dict:
+        self.drawn_rows = [each["row"] for each in inputs]
+        return {**super()._generate_and_score_completions(inputs), "row": torch.tensor(self.drawn_rows)}
+
+    def compute_loss(self, model: Any, inputs: dict, *arguments: Any, **more: Any) -> torch.Tensor:
+        self.at_work = inputs["row"].tolist()
+        loss = super().compute_loss(model, inputs, *arguments, **more)
+        if not torch.isfinite(loss):
+            raise self.no_number("loss", loss.item())
+        return loss
+
+    def no_number(self, what: str, value: float) -> HaloForgeError:
+        """The error for a loss or gradient that is no number, with step and tasks."""
+        ids = sorted({self.rollouts.prompt(row).task.task_id for row in self.at_work})
+        more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+        return HaloForgeError(
+            f"{self.rollouts.name}: the {what} became {value} at step {self.state.global_step + 1}, on the tasks "
+            f"{', '.join(ids[:SHOWN_IDS])}{more}; lower grpo.learning_rate"
+        )
+
+
+class _Watch(TrainerCallback):
+    """Shows progress, keeps checkpoints, and stops at the first gradient that is no number."""
+
+    def __init__(self, trainer: _Trainer, progress: Progress, kept: Path) -> None:
+        self.trainer, self.progress, self.folder = trainer, progress, kept
+        self.kept: list[dict[str, float | int]] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        for parameter in model.parameters():
+            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+                raise self.trainer.no_number("gradient", math.nan)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        every = self.trainer.rollouts.settings.keep_steps
+        if every and state.global_step % every == 0 and state.global_step < state.max_steps:
+            _save(self.folder / f"step-{state.global_step}", self.trainer)
+            seconds = {"seconds": round(self.progress.seconds, 3), "cpu_seconds": round(time.process_time(), 3)}
+            self.kept.append({"step": state.global_step, **seconds})
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
+        if logs and "reward" in logs:
+            self.progress.update(state.global_step - self.progress.done, f"reward {logs['reward']:.3f}")
+
+
+def train_grpo(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    settings: GrpoSettings,
+    judge: Judge,
+    *,
+    seed: int,
+    name: str,
+    work: Path,
+    origin: Any,
+) -> tuple[TrainResult, Rollouts]:
+    """Train `model` on what the judge pays for its own completions; returns metrics, curve, and all that was drawn.
+
+    Checkpoints and records lie in `work`, which DVC does not delete; a run that was killed goes on from the last
+    checkpoint if prompts, settings, seed and `origin` (a JSON value that tells what the weights at the start are, how
+    tensors are computed and what judges) are the same, and ends as an unbroken run would.
+    Raises HaloForgeError where loss or gradients are no numbers, and whatever the judge raises.
+    """
+    steps = run_steps(settings, len(prompts))
+    asked = [[prompt.task.task_id, prompt.ids] for prompt in prompts]
+    folder = work / value_hash([origin, asked, settings.model_dump(), seed, name])
+    rollouts = Rollouts(
+        name, prompts, settings, tokenizer, judge, folder / "rollouts", seed, steps // settings.generation_steps
+    )
+    with naming_a_full_disk(work), Progress(name, steps, "steps") as progress:
+        trainer = _trainer(model, rollouts, folder)
+        watch = _Watch(trainer, progress, folder / "kept")
+        trainer.add_callback(watch)
+        resume = last_checkpoint(folder)
+        done = int(resume.name.rpartition("-")[2]) if resume else 0
+        if not rollouts.keep(done // settings.generation_steps):
+            resume = None
+        if resume:
+            print(f"{name}: resuming from step {done}", flush=True)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        seconds = progress.seconds
+    trained = trainer.model
+    if "ref" in getattr(trained, "peft_config", {}):
+        trained.delete_adapter("ref")  # TRL's copy of the parent's adapter, which the KL term is measured from
+    result = TrainResult(trained, _metrics(rollouts, steps), curve=_curve(trainer.state.log_history))
+    result.timing = {
+        "train_seconds": round(seconds, 3),
+        "generate_seconds": round(rollouts.seconds["generate"], 3),
+        "verdict_wait_seconds": round(rollouts.seconds["wait"], 3),
+        "cpu_seconds": round(time.process_time(), 3),
+        "steps": steps - (done if resume else 0),
+        "sampled_tokens": rollouts.tokens,
+        "trained_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
+        "kept": watch.kept,
+    }
+    return result, rollouts
+
+
+def run_steps(settings: GrpoSettings, prompts: int) -> int:
+    """Optimizer steps of a run, in whole generations."""
+    wanted = settings.epochs * prompts / settings.prompts_per_generation
+    if settings.steps is not None:
+        wanted = settings.steps / settings.generation_steps
+    return math.ceil(wanted) * settings.generation_steps
+
+
+def kept_checkpoints(rollouts: Rollouts) -> list[Path]:
+    """The checkpoints that `keep_steps` asked for, in order."""
+    return sorted((rollouts.folder.parent / "kept").glob("step-*"), key=lambda path: int(path.name[5:]))
+
+
+def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
+    settings = rollouts.settings
+    steps = rollouts.generations * settings.generation_steps
+    save_steps = math.ceil(settings.checkpoint_steps / settings.generation_steps) * settings.generation_steps
+    config = GRPOConfig(
+        output_dir=str(folder),
+        seed=rollouts.seed,
+        data_seed=rollouts.seed,
+        # The data set is the whole run in order: TRL's sampler would shuffle a resumed second epoch as the first one.
+        num_train_epochs=1,
+        shuffle_dataset=False,
+        per_device_train_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulation,
+        steps_per_generation=settings.passes,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=int(steps * settings.warmup),
+        weight_decay=settings.weight_decay,
+        adam_beta2=settings.beta2,
+        max_grad_norm=settings.clip,
+        optim=settings.optimizer,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        bf16=next(model.parameters()).dtype == torch.bfloat16,
+        **settings.model_dump(include=set(_AS_TRL)),
+        logging_steps=1,  # TRL forgets what it has not logged when a run is resumed
+        logging_nan_inf_filter=False,
+        save_steps=save_steps,  # TRL begins a resumed run with a new generation, so a checkpoint must end one
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    if config.world_size > 1:
+        raise InputError("grpo: runs in one process; start it without accelerate launch")
+    expect_same_adapter(model, settings.lora)
+    rows = [{"prompt": rollouts.prompt(row).task.task_id, "row": row} for row in range(len(rollouts.order))]
+    saved = model.generation_config
+    # TRL takes the tokens that end an answer from here. What else a checkpoint brings would apply unseen.
+    model.generation_config = GenerationConfig(eos_token_id=end_ids(rollouts.tokenizer))
+    trainer = _Trainer(
+        rollouts,
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=rollouts.tokenizer,
+        peft_config=adapter(settings.lora) if not hasattr(model, "peft_config") else None,
+    )
+    model.generation_config = saved
+    silence(trainer)
+    return trainer
+
+
+_AS_TRL = (
+    "loss_type scale_rewards num_generations epsilon epsilon_high beta num_iterations importance_sampling_level "
+    "mask_truncated_completions top_entropy_quantile temperature top_p max_completion_length"
+).split()
+
+
+def _save(path: Path, trainer: _Trainer) -> None:
+    load.save(path, trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class)
+
+
+def _curve(history: list[dict]) -> list[dict[str, float | int]]:
+    """A row per optimizer step. `uniform` is the share of groups whose rewards are all the same: they teach nothing;
+    `entropy` (nats) and `kl` (where beta is not 0) are means over tokens, `tokens` is a completion's mean length."""
+    names = {
+        "loss": "loss",
+        "learning_rate": "learning_rate",
+        "reward": "reward",
+        "reward_std": "reward_std",
+        "uniform": "frac_reward_zero_std",
+        "entropy": "entropy",
+        "kl": "kl",
+        "tokens": "completions/mean_length",
+        "grad_norm": "grad_norm",
+    }
+    rows: list[dict[str, float | int]] = []
+    drawn: dict[str, float] = {}  # what TRL logs at a generation's first step holds for its others
+    for entry in history:
+        if "loss" not in entry:
+            continue
+        row: dict[str, Any] = {"step": entry["step"]}
+        for name, key in names.items():
+            value = entry.get(key, drawn.get(key))
+            row[name] = None if value is None else float(f"{value:.6g}")
+        drawn = {key: entry.get(key, drawn.get(key)) for key in names.values() if key != "loss"}
+        rows.append(row)
+    return rows
+
+
+CURVE = ["step", "loss", "learning_rate", "reward", "reward_std", "uniform", "entropy", "kl", "tokens", "grad_norm"]
+
+
+def _metrics(rollouts: Rollouts, steps: int) -> dict[str, float | int | None]:
+    """Repeatable figures of a run, from its records: shares of the samples, of all and of the last tenth of the
+    generations. `no_signal` is the share of groups that were all paid the same."""
+    tail = max(1, rollouts.generations // 10)
+    figures: list[tuple[float, float, float, float]] = []
+    for generation in range(rollouts.generations):
+        verdicts = rollouts.read(Verdict, generation)
+        samples = rollouts.read(Sample, generation)
+        paid = [rollouts.judge.reward(verdict) or 0.0 for verdict in verdicts]
+        size = rollouts.settings.num_generations
+        groups = [paid[start : start + size] for start in range(0, len(paid), size)]
+        figures.append(
+            (
+                sum(paid) / len(paid),
+                sum(verdict.reward == 1 for verdict in verdicts) / len(verdicts),
+                sum(min(group) == max(group) for group in groups) / len(groups),
+                sum(sample.finish_reason == "length" for sample in samples) / len(samples),
+            )
+        )
+    found: dict[str, float | int | None] = {
+        "steps": steps,
+        "samples": len(rollouts.order) * rollouts.settings.num_generations,
+        "prompts_drawn": len(set(rollouts.order)),
+    }
+    for name, values in zip(("reward", "pass_rate", "no_signal", "truncated"), zip(*figures, strict=True), strict=True):
+        found[name] = round(sum(values) / len(values), 6)
+        found[f"{name}_last"] = round(sum(values[-tail:]) / tail, 6)
+    return found
