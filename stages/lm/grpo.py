@@ -209,8 +209,8 @@ def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
         adam_beta2=settings.beta2,
         max_grad_norm=settings.clip,
         optim=settings.optimizer,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=next(model.parameters()).dtype == torch.bfloat16,
         **settings.model_dump(include=set(_AS_TRL)),
         logging_steps=1,  # TRL forgets what it has not logged when a run is resumed

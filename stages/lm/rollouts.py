@@ -63,7 +63,7 @@ class Rollouts:
         self.ends = end_ids(self.tokenizer)
         self.order = list(self._order())
         self._visits = _visits(self.order)
-        self._submitted: list[tuple[int, Any]] = []
+        self._submitted: list[tuple[list[Sample], Any]] = []
 
     def _order(self) -> Iterator[int]:
         """Prompts of the whole run, by number: one shuffled pass over all of them after another."""
@@ -105,14 +105,15 @@ class Rollouts:
         by_length = sorted(rows, key=lambda row: len(self.prompt(row).ids))
         at_a_time = max(1, self.settings.generation_batch // count)
         drawn: dict[int, list[list[int]]] = {}
-        submitted: dict[int, Any] = {}
+        submitted: dict[int, tuple[list[Sample], Any]] = {}
         for start in range(0, len(by_length), at_a_time):
             chosen = by_length[start : start + at_a_time]
             groups = generate(model, self.tokenizer, [self.prompt(row).ids for row in chosen], self.settings, self.ends)
             for row, answers in zip(chosen, groups, strict=True):
                 drawn[row] = answers
-                submitted[row] = self.judge.submit(list(self._samples(row, answers, seed, step)))
-        self._submitted = [(row, submitted[row]) for row in rows]
+                samples = list(self._samples(row, answers, seed, step))
+                submitted[row] = samples, self.judge.submit(samples)
+        self._submitted = [submitted[row] for row in rows]
         self.tokens += sum(len(answer) for answers in drawn.values() for answer in answers)
         self.seconds["generate"] += time.monotonic() - began
         return {
@@ -145,8 +146,8 @@ class Rollouts:
     def rewards(self, step: int) -> list[float | None]:
         """What the completions drawn last are paid, in their order; their records are on file when this returns."""
         began = time.monotonic()
-        samples = [sample for _, group in self._submitted for sample, _ in group]
-        verdicts = [replace(v, step=step) for _, group in self._submitted for v in self.judge.verdicts(group)]
+        samples = [sample for group, _ in self._submitted for sample in group]
+        verdicts = [replace(v, step=step) for _, waiting in self._submitted for v in self.judge.verdicts(waiting)]
         self.seconds["wait"] += time.monotonic() - began
         generation = step // self.settings.generation_steps
         records.write(self.file(generation, "samples"), samples)
