@@ -7,20 +7,17 @@ python -m benchmarks.seeds                  draws docs/learning_curve.png from d
 import argparse
 import csv
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 
+from benchmarks.clones import clone, edit_params, repro
 from stages.common.cli import run
-from stages.common.errors import HaloForgeError
 from stages.common.files import write_csv
-from stages.cycles import round_trip
 
 TABLE = Path("docs/learning_curve.csv")
 PICTURE = Path("docs/learning_curve.png")
@@ -30,33 +27,11 @@ SHOWN = ("sft", "cycle-1", "cycle-2", "cycle-3")
 Row = dict[str, Any]
 
 
-def run_pipeline(clone: Path, seed: int) -> dict[str, float]:
-    """Set the seed in a clone and reproduce it stage by stage; seconds by stage."""
-    yaml = round_trip()
-    params = yaml.load((clone / "params.yaml").read_text(encoding="utf-8"))
-    params["seed"] = seed
-    with (clone / "params.yaml").open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
-    seconds: dict[str, float] = {}
-    stage, began = "start", time.monotonic()
-    process = subprocess.Popen(["dvc", "repro"], cwd=clone, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    for line in process.stdout:
-        if line.startswith("Running stage '"):
-            now = time.monotonic()
-            seconds[stage], stage, began = now - began, line.split("'")[1], now
-            print(f"seed {seed}: {stage}", file=sys.stderr, flush=True)
-    seconds[stage] = time.monotonic() - began
-    if process.wait():
-        raise HaloForgeError(f"seed {seed}: dvc repro ended with exit code {process.returncode}, see above")
-    return seconds
-
-
-def figures(clone: Path, seed: int) -> list[Row]:
+def figures(project: Path, seed: int) -> list[Row]:
     """The benchmark's figures of each checkpoint."""
     rows = []
     for model in SHOWN:
-        found = json.loads((clone / "metrics/benchmark" / f"{model}.json").read_text(encoding="utf-8"))
+        found = json.loads((project / "metrics/benchmark" / f"{model}.json").read_text(encoding="utf-8"))
         rows.append({"seed": seed, "checkpoint": model, **{key: found[key] for key in HEADER[2:]}})
     return rows
 
@@ -100,10 +75,10 @@ def main() -> None:
     rows = [row for row in read_table() if int(row["seed"]) not in args.seeds]
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            clone = Path(folder) / "halo-forge"
-            subprocess.run(["git", "clone", "-q", ".", str(clone)], check=True)
-            seconds = run_pipeline(clone, seed)
-            rows += figures(clone, seed)
+            project = clone(Path(folder) / "halo-forge")
+            edit_params(project, lambda params, seed=seed: params.update(seed=seed))
+            seconds = repro(project, f"seed {seed}")
+            rows += figures(project, seed)
         write_csv(STAGES, ["stage", "seconds"], [{"stage": s, "seconds": round(t, 1)} for s, t in seconds.items()])
         print(f"seed {seed}: {sum(seconds.values()):.0f} s", file=sys.stderr)
     rows.sort(key=lambda row: int(row["seed"]))

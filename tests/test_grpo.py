@@ -31,7 +31,7 @@ from stages.lm.training import finished, train
 from stages.settings.compute import ComputeSettings
 from stages.settings.grpo import GrpoRunSettings, GrpoSettings, check_runs
 from stages.settings.prompts import PromptSettings
-from stages.settings.training import LoraSettings, TrainSettings
+from stages.settings.training import TrainSettings
 from tests.conftest import ROOT, Run, make_task, write_lines
 
 COMPUTE = ComputeSettings(threads=1, dtype="float32")
@@ -108,7 +108,7 @@ def test_it_is_paid_what_verifying_its_samples_pays(
     again = list(records.read(Verdict, "again.jsonl"))
     assert again == [replace(verdict, step=None) for _, verdict in pairs]
 
-    rows = list(csv.DictReader(Path("grpo-1.csv").open()))
+    rows = list(csv.DictReader(Path("grpo-1.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == list(range(1, 13))
     for row in rows:
         paid = [v.reward == 1 for _, v in pairs if v.step == (int(row["step"]) - 1) // 2 * 2]
@@ -259,7 +259,7 @@ def test_a_fault_of_the_machine_stops_training(
     (tmp_path / "faulty.py").write_text(FAULTY)
     monkeypatch.syspath_prepend(tmp_path)
     records.write(tmp_path / "tasks.jsonl", [replace(task, verifier="faulty:Faulty") for task in TASKS])
-    with pytest.raises(SandboxError, match="^the compiler is gone$"):
+    with pytest.raises(SandboxError, match=r"^the compiler is gone$"):
         here(learner)
     assert not list(tmp_path.glob("grpo-1*.jsonl"))
     assert not (tmp_path / "grpo-1").exists()
@@ -319,7 +319,9 @@ def test_a_run_s_own_settings_are_checked_with_the_profile_s(tmp_path: Path) -> 
     applied = own.applied(GrpoSettings.parse(SMALL, "p"), "p")
     assert (applied.beta, applied.num_iterations, applied.learning_rate) == (0.5, 2, 1e-3)
     write_params(tmp_path, {"num_iterations": 2}, keep_steps=6)
-    with pytest.raises(InputError, match=r"params.yaml: grpo.1: .*keep_steps: 6 must be a multiple of a generation's 4"):
+    with pytest.raises(
+        InputError, match=r"params.yaml: grpo.1: .*keep_steps: 6 must be a multiple of a generation's 4"
+    ):
         check_runs(Params(tmp_path / "params.yaml"))
 
 

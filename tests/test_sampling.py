@@ -13,10 +13,10 @@ import pytest
 
 from stages.common import records
 from stages.common.errors import InputError
+from stages.common.problems import distinct, sampled_tasks
 from stages.common.records import Sample
 from stages.lm.sampling import Sampler
 from stages.lm.shards import sample_to_file
-from stages.common.problems import distinct, sampled_tasks
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings

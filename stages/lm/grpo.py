@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedTokenizerBase, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
 
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import naming_a_full_disk, value_hash
@@ -32,9 +33,24 @@ from stages.settings.prompts import PromptSettings
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` says at each start that it may change
 
-from trl import GRPOConfig, GRPOTrainer  # noqa: E402 - behind the line above
-
 SHOWN_IDS = 5  # task ids named where a loss is no number
+# Settings that GRPOConfig has by the same name.
+SAME_IN_TRL = {
+    "loss_type",
+    "scale_rewards",
+    "num_generations",
+    "epsilon",
+    "epsilon_high",
+    "beta",
+    "num_iterations",
+    "importance_sampling_level",
+    "mask_truncated_completions",
+    "top_entropy_quantile",
+    "temperature",
+    "top_p",
+    "max_completion_length",
+}
+CURVE = ["step", "loss", "learning_rate", "reward", "reward_std", "uniform", "entropy", "kl", "tokens", "grad_norm"]
 
 
 def fitting(
@@ -212,7 +228,7 @@ def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=next(model.parameters()).dtype == torch.bfloat16,
-        **settings.model_dump(include=set(_AS_TRL)),
+        **settings.model_dump(include=SAME_IN_TRL),
         logging_steps=1,  # TRL forgets what it has not logged when a run is resumed
         logging_nan_inf_filter=False,
         save_steps=save_steps,  # TRL begins a resumed run with a new generation, so a checkpoint must end one
@@ -241,45 +257,27 @@ def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
     return trainer
 
 
-_AS_TRL = (
-    "loss_type scale_rewards num_generations epsilon epsilon_high beta num_iterations importance_sampling_level "
-    "mask_truncated_completions top_entropy_quantile temperature top_p max_completion_length"
-).split()
-
-
 def _save(path: Path, trainer: _Trainer) -> None:
     load.save(path, trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class)
 
 
 def _curve(history: list[dict]) -> list[dict[str, float | int]]:
-    """A row per optimizer step. `uniform` is the share of groups whose rewards are all the same: they teach nothing;
-    `entropy` (nats) and `kl` (where beta is not 0) are means over tokens, `tokens` is a completion's mean length."""
-    names = {
-        "loss": "loss",
-        "learning_rate": "learning_rate",
-        "reward": "reward",
-        "reward_std": "reward_std",
-        "uniform": "frac_reward_zero_std",
-        "entropy": "entropy",
-        "kl": "kl",
-        "tokens": "completions/mean_length",
-        "grad_norm": "grad_norm",
-    }
+    """A row per optimizer step, of the columns CURVE. `uniform` is the share of groups whose rewards are all the same:
+    they teach nothing; `entropy` (nats) and `kl` (where beta is not 0) are means over tokens, `tokens` is a
+    completion's mean length."""
+    names = {"uniform": "frac_reward_zero_std", "tokens": "completions/mean_length"}
     rows: list[dict[str, float | int]] = []
-    drawn: dict[str, float] = {}  # what TRL logs at a generation's first step holds for its others
     for entry in history:
         if "loss" not in entry:
             continue
         row: dict[str, Any] = {"step": entry["step"]}
-        for name, key in names.items():
-            value = entry.get(key, drawn.get(key))
+        for name in CURVE[1:]:
+            value = entry.get(names.get(name, name))
+            if value is None and rows:  # what TRL logs at a generation's first step holds for its others
+                value = rows[-1][name]
             row[name] = None if value is None else float(f"{value:.6g}")
-        drawn = {key: entry.get(key, drawn.get(key)) for key in names.values() if key != "loss"}
         rows.append(row)
     return rows
-
-
-CURVE = ["step", "loss", "learning_rate", "reward", "reward_std", "uniform", "entropy", "kl", "tokens", "grad_norm"]
 
 
 def _metrics(rollouts: Rollouts, steps: int) -> dict[str, float | int | None]:
