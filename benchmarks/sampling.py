@@ -16,7 +16,7 @@ from rich.table import Table
 from stages.common.cli import run
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task, read_tasks
-from stages.lm import load
+from stages.lm import devices
 from stages.lm.sampling import Sampler
 from stages.lm.shards import sample_to_file
 from stages.settings.compute import ComputeSettings
@@ -26,7 +26,7 @@ from stages.settings.sampling import SampleSettings
 
 def plain_loop(sampler: Sampler, tasks: Sequence[Task], batch: int = 8) -> tuple[int, float]:
     """(tokens, seconds) of a loop that generates one answer to each of `batch` prompts at a time, on all cores."""
-    load.use_threads(0)
+    devices.use_threads(0)
     one = replace(sampler, settings=sampler.settings.model_copy(update={"n": 1, "batch": batch}))
     one.load()
     started, tokens = time.monotonic(), 0

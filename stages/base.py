@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.common.cli import run
 from stages.common.params import Params, argument_parser
 from stages.common.timing import write_timing
-from stages.lm import hub, tiny
+from stages.lm import devices, hub, tiny
 from stages.settings.compute import ComputeSettings
 from stages.settings.model import BaseSettings
 from stages.sources.synthetic import pretraining_texts
@@ -26,7 +26,7 @@ def main() -> None:
     if settings.tiny is None:
         timing = hub.fetch(settings, compute, args.out)
     else:
-        tiny.load.use_threads(compute.threads)
+        devices.use_threads(compute.threads)
         texts = pretraining_texts(settings.tiny.texts, params.seed)
         timing = tiny.build(settings.tiny, texts, params.seed, args.out).timing
     write_timing(args.timing, timing)

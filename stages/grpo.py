@@ -20,7 +20,7 @@ from stages.common.params import Params, argument_parser
 from stages.common.problems import distinct, sampled_tasks
 from stages.common.records import Sample, Task, Verdict, read_tasks
 from stages.common.timing import write_timing
-from stages.lm import load
+from stages.lm import devices, load
 from stages.lm.grpo import CURVE, fitting, kept_checkpoints, train_grpo
 from stages.lm.training import finished
 from stages.settings.compute import ComputeSettings
@@ -54,7 +54,7 @@ class Paymaster:
 def train(args: Namespace, params: Params, settings: GrpoSettings, tasks: list[Task]) -> tuple[dict, dict]:
     """Train, and write all but metrics and timing, which are returned."""
     prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
-    load.use_threads(compute.threads)
+    devices.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(args.parent)
     model = load.load_model(args.parent, compute, trainable=True)
     fit, too_long = fitting(tasks, tokenizer, model, settings, prompts)

@@ -13,12 +13,13 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.demonstrations import demonstrations
 from stages.common.files import replacing_directory, write_json
+from stages.common.launch import is_main, launched
 from stages.common.params import Params, argument_parser
 from stages.common.records import Example, Sample, Verdict
 from stages.common.selection import as_trained, paired, replayed, select
 from stages.common.timing import write_timing
-from stages.lm import load
-from stages.lm.chat import training_row
+from stages.lm import devices, load
+from stages.lm.chat import example_row
 from stages.lm.training import TrainResult, finished, train, write_curve
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings
@@ -41,10 +42,11 @@ def fine_tune(
     """Train from the chosen start on the examples and save the checkpoint."""
     compute = params.section(ComputeSettings, "compute")
     start = args.parent if settings.start == "parent" else args.parent.parent / settings.start
-    load.use_threads(compute.threads)
+    devices.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(start)
-    model = load.load_model(start, compute, trainable=True)
-    rows = [training_row(tokenizer, e.prompt, e.language, e.completion, prompts) for e in examples]
+    quantize = settings.train.lora and settings.train.lora.quantize
+    model = load.load_model(start, compute, trainable=True, quantize=quantize)
+    rows = [example_row(tokenizer, example, prompts) for example in examples]
     work = args.out.with_name(args.out.name + ".partial")
     how = {
         "seed": params.seed,
@@ -53,8 +55,9 @@ def fine_tune(
         "origin": load.origin(start, compute),
     }
     result = train(model, tokenizer, rows, settings.train, **how)
-    load.save(args.out, result.model, tokenizer)
-    finished(work)
+    if is_main():
+        load.save(args.out, result.model, tokenizer, result.weights)
+        finished(work)
     return result
 
 
@@ -84,6 +87,8 @@ def main() -> None:
     params = Params(args.params)
     settings = params.section(RaftSettings, "raft")
     settings = with_overrides(settings, params.top(CycleSettings, f"cycles.{args.cycle}"))
+    if launched(settings.train.launch_config, "stages.raft"):
+        return
     prompts = params.section(PromptSettings, "prompts")
 
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
@@ -97,7 +102,9 @@ def main() -> None:
     else:
         print(f"cycle {args.cycle}: no sample reached {settings.threshold}; {args.parent} is carried forward unchanged")
         examples, replay = earlier, []
-        result = carry_forward(args.parent, args.out)
+        result = carry_forward(args.parent, args.out) if is_main() else TrainResult(None)
+    if not is_main():
+        return
     records.write(args.training, examples)
     accepted = {"accepted": len(own), "accepted_tasks": len({e.task_id for e in own}), "replayed": len(replay)}
     if args.metrics:

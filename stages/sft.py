@@ -11,11 +11,12 @@ from stages.common.cli import run
 from stages.common.demonstrations import demonstrations
 from stages.common.errors import InputError
 from stages.common.files import write_json
+from stages.common.launch import is_main, launched
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task
 from stages.common.timing import write_timing
-from stages.lm import load
-from stages.lm.chat import training_row
+from stages.lm import devices, load
+from stages.lm.chat import example_row
 from stages.lm.training import finished, train, write_curve
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
@@ -36,6 +37,8 @@ def main() -> None:
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(SftSettings, "sft")
+    if launched(settings.train.launch_config, "stages.sft"):
+        return
     prompts = params.section(PromptSettings, "prompts")
     compute = params.section(ComputeSettings, "compute")
     examples = demonstrations(records.read_tasks(*args.tasks), prompts)
@@ -43,17 +46,17 @@ def main() -> None:
         raise InputError(f"{args.tasks[0]}: no task has a 'reference' to train on")
     held_out = demonstrations(records.read(Task, args.validation), prompts) if args.validation else []
 
-    load.use_threads(compute.threads)
+    devices.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(args.model)
-    model = load.load_model(args.model, compute, trainable=True)
-    rows, validation = (
-        [training_row(tokenizer, e.prompt, e.language, e.completion, prompts) for e in part]
-        for part in (examples, held_out)
-    )
+    quantize = settings.train.lora and settings.train.lora.quantize
+    model = load.load_model(args.model, compute, trainable=True, quantize=quantize)
+    rows, validation = ([example_row(tokenizer, example, prompts) for example in part] for part in (examples, held_out))
     work = args.out.with_name(args.out.name + ".partial")
     how = {"seed": params.seed, "work": work, "label": "sft", "origin": load.origin(args.model, compute)}
     result = train(model, tokenizer, rows, settings.train, **how, validation=validation)
-    load.save(args.out, result.model, tokenizer)
+    if not is_main():
+        return
+    load.save(args.out, result.model, tokenizer, result.weights)
     if args.training:
         records.write(args.training, examples)
     if args.metrics:

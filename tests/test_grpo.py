@@ -23,7 +23,7 @@ from stages.common.errors import HaloForgeError, InputError, SandboxError
 from stages.common.params import Params
 from stages.common.records import Sample, Verdict
 from stages.common.selection import paired
-from stages.lm import load
+from stages.lm import devices, load
 from stages.lm.chat import end_ids, prompt_ids, training_row
 from stages.lm.grpo import fitting, run_steps, train_grpo
 from stages.lm.rollouts import Prompt, Rollouts
@@ -52,7 +52,7 @@ TASKS = [make_task(n, prompt=f"add {n}") for n in range(6)]
 def learner(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that solves some of TASKS, sometimes."""
     folder = tmp_path_factory.mktemp("learner")
-    load.use_threads(1)
+    devices.use_threads(1)
     tokenizer, model = load.load_tokenizer(checkpoint), load.load_model(checkpoint, COMPUTE, trainable=True)
     code = "def f(xs):\n    return [x + {} for x in xs]"
     rows = [training_row(tokenizer, t.prompt, "python", code.format(n), PromptSettings()) for n, t in enumerate(TASKS)]
@@ -162,7 +162,7 @@ class Payer:
 
 
 def trained(parent: Path, work: Path, seed: int = 0, **changes: object) -> tuple[object, Rollouts, Payer]:
-    load.use_threads(1)
+    devices.use_threads(1)
     tokenizer, model = load.load_tokenizer(parent), load.load_model(parent, COMPUTE, trainable=True)
     settings, payer = GrpoSettings.parse({**SMALL, **changes}, "test"), Payer()
     prompts, _ = fitting(TASKS, tokenizer, model, settings, PromptSettings())

@@ -33,7 +33,7 @@ from stages.common.errors import InputError
 from stages.common.prompts import continuation, trained_answer
 from stages.common.records import Example, Sample, Task, Verdict
 from stages.common.selection import as_trained
-from stages.lm import hub, load
+from stages.lm import devices, hub, load
 from stages.lm.chat import IGNORED, end_ids, prompt_ids, prompt_text, training_row
 from stages.lm.normal import CHATML, PLAIN
 from stages.lm.sampling import Sampler
@@ -332,7 +332,7 @@ def test_a_base_model_learns_to_stop(fetch: Fetch, tmp_path: Path) -> None:
     """Answers of unlike length are padded in training; each is drawn to its end and no further."""
     base, _ = fetch(*qwen("<|fim_pad|>"))
     tasks = [make_task(0, prompt="first", reference="return 1"), make_task(1, prompt="second", reference="x = 2\n" * 4)]
-    load.use_threads(1)
+    devices.use_threads(1)
     tokenizer, model = load.load_tokenizer(base), load.load_model(base, COMPUTE, trainable=True)
     rows = [training_row(tokenizer, e.prompt, e.language, e.completion, DROP) for e in demonstrations(tasks, DROP)]
     settings = TrainSettings(learning_rate=2e-2, epochs=60, batch=2, log_steps=60)

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from stages.common import records
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.records import Example, Sample, Verdict
-from stages.lm import load
+from stages.lm import devices, load
 from stages.lm.chat import training_row
 from stages.lm.training import train
 from stages.settings.compute import ComputeSettings
@@ -96,7 +96,7 @@ def rows(checkpoint: Path, count: int = 8) -> list[dict]:
 
 
 def fit(checkpoint: Path, work: Path, settings: TrainSettings, data: list[dict] | None = None) -> object:
-    load.use_threads(1)
+    devices.use_threads(1)
     tokenizer, model = load.load_tokenizer(checkpoint), load.load_model(checkpoint, COMPUTE, trainable=True)
     return train(
         model, tokenizer, data or rows(checkpoint), settings, seed=0, work=work, label="test", origin=str(checkpoint)

@@ -20,14 +20,15 @@ def _duration(seconds: float) -> str:
 
 class Progress:
     """Counts `total` items (None: unknown) of `unit` and writes to stderr; `done` items finished by an earlier run
-    count as done, not towards the rate."""
+    count as done, not towards the rate. `silent`: counts and writes nothing."""
 
-    def __init__(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, done: int = 0, silent: bool = False) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = self._before = done
         self._started = self._last_line = time.monotonic()
         self._note = ""
-        self._bar = self._live_bar() if sys.stderr.isatty() else None
+        self._silent = silent
+        self._bar = self._live_bar() if sys.stderr.isatty() and not silent else None
 
     def _live_bar(self) -> RichProgress:
         columns = (
@@ -69,6 +70,8 @@ class Progress:
             self._line()
 
     def _line(self) -> None:
+        if self._silent:
+            return
         of = f"/{self.total:,}" if self.total is not None else ""
         rate = (self.done - self._before) / self.seconds
         left = f", {_duration((self.total - self.done) / rate)} left" if self.total is not None and rate else ""

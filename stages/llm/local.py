@@ -6,7 +6,7 @@ from stages.common.errors import InputError
 from stages.common.files import value_hash
 from stages.common.records import Task
 from stages.llm.backends import Failure, Messages, Reply
-from stages.lm import load
+from stages.lm import devices, load
 from stages.lm.sampling import Sampler
 from stages.settings.compute import ComputeSettings
 from stages.settings.generate import GenerateSettings
@@ -53,7 +53,7 @@ class Local:
         if system not in self._samplers:
             prompts = PromptSettings(system={"default": system})
             sampler = Sampler(self.checkpoint, self.settings, prompts, self.compute, self.seed, "generate")
-            load.use_threads(self.compute.threads)
+            devices.use_threads(self.compute.threads)
             sampler.load()
             self._samplers[system] = sampler
         return self._samplers[system]

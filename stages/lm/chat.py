@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from stages.common.errors import InputError
 from stages.common.prompts import continuation, messages
+from stages.common.records import Example
 from stages.settings.prompts import PromptSettings
 
 IGNORED = -100  # the label that the loss leaves out (torch.nn.CrossEntropyLoss)
@@ -65,6 +66,12 @@ def training_row(
     asked = _ids(tokenizer, text)
     answer = [*_ids(tokenizer, continuation(text, completion)), tokenizer.eos_token_id]
     return {"input_ids": asked + answer, "labels": [IGNORED] * len(asked) + answer}
+
+
+def example_row(tokenizer: PreTrainedTokenizerBase, example: Example, settings: PromptSettings) -> dict[str, Any]:
+    """`training_row` of an example, with the `task_id` by which a training names it."""
+    row = training_row(tokenizer, example.prompt, example.language, example.completion, settings)
+    return {**row, "task_id": example.task_id}
 
 
 def text_row(tokenizer: PreTrainedTokenizerBase, text: str) -> dict[str, Any]:

@@ -25,9 +25,11 @@ from stages.common.files import naming_a_full_disk, value_hash
 from stages.common.progress import Progress
 from stages.common.records import Sample, Task, Verdict
 from stages.lm import load
+from stages.lm.adapters import adapter, expect_same_adapter
 from stages.lm.chat import end_ids, prompt_ids
 from stages.lm.rollouts import Judge, Prompt, Rollouts
-from stages.lm.training import TrainResult, adapter, expect_same_adapter, last_checkpoint, silence
+from stages.lm.trainer import last_checkpoint, silence
+from stages.lm.training import TrainResult
 from stages.settings.grpo import GrpoSettings
 from stages.settings.prompts import PromptSettings
 

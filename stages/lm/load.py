@@ -4,8 +4,8 @@ A checkpoint is a directory with either full weights (config.json, *.safetensors
 (adapter_config.json) on top of another such directory. Pickled weights are refused: loading one runs code.
 """
 
+import importlib.util
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from stages.common.errors import InputError
 from stages.common.files import content_hash, naming_a_full_disk, replacing_directory
+from stages.lm import adapters, attention
+from stages.lm.devices import device
 from stages.settings.compute import ComputeSettings
 
 # Deprecations between these libraries' own versions, which nobody who runs a stage can mend.
@@ -24,16 +26,6 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 MENDED = "python -m stages.base with base.hub set to this directory makes a copy that is fit (docs/PROMPTS.md)"
-
-
-def device() -> torch.device:
-    """The accelerator (ROCm shows itself as cuda) where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def use_threads(count: int) -> None:
-    """Set torch's CPU threads; 0 means all cores. Sums round differently for different counts."""
-    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
 
 
 def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
@@ -62,36 +54,56 @@ def raw_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
         raise InputError(f"{path}: cannot load the tokenizer: {_first_line(error)}") from None
 
 
-def load_model(path: Path | str, compute: ComputeSettings, trainable: bool = False) -> PreTrainedModel:
-    """Load a checkpoint's weights onto the device; an adapter is put on its base model.
+def load_model(
+    path: Path | str, compute: ComputeSettings, trainable: bool = False, quantize: str | None = None
+) -> PreTrainedModel:
+    """Load a checkpoint's weights onto the device; an adapter is put on its base model. `quantize` "nf4" holds the
+    weights that an adapter leaves alone in 4 bits.
 
-    Raises InputError where the directory, its configuration or its weights are missing, truncated or do not fit.
+    Raises InputError where the directory, its configuration or its weights are missing, truncated or do not fit, or
+    where bitsandbytes is wanted and missing.
     """
     path = Path(path)
     expect_checkpoint(path)
+    if quantize and importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(f"lora.quantize: found '{quantize}', which needs bitsandbytes: pip install bitsandbytes")
     try:
         if (path / "adapter_config.json").is_file():
-            model = _load_adapter(path, compute, trainable)
+            model = _load_adapter(path, compute, trainable, quantize)
         else:
-            model = _load_weights(path, compute)
+            model = _load_weights(path, compute, quantize)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: cannot load the checkpoint: {_first_line(error)}") from None
     except Exception as error:  # safetensors raises a class of its own, outside the ordinary hierarchy
         if type(error).__module__.partition(".")[0] not in ("safetensors", "safetensors_rust", "builtins"):
             raise
         raise InputError(f"{path}: cannot load the checkpoint: {_first_line(error)}") from None
-    return model.to(device()).train(trainable)
+    # Weights in 4 bits are put on the device as they are loaded, and cannot be moved.
+    return (model if quantize else model.to(device())).train(trainable)
 
 
-def _load_weights(path: Path, compute: ComputeSettings) -> PreTrainedModel:
+def _quantization(compute: ComputeSettings) -> Any:
+    """NF4 with double quantisation, computing in the profile's type (QLoRA, section 3)."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, compute.dtype),
+    )
+
+
+def _load_weights(path: Path, compute: ComputeSettings, quantize: str | None = None) -> PreTrainedModel:
     if not any(path.glob("*.safetensors")):
         raise InputError(f"{path}: no *.safetensors file; pickled weights are not loaded")
     model, info = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=getattr(torch, compute.dtype),
-        attn_implementation=compute.attention,
+        attn_implementation=attention.resolve(compute.attention, compute.dtype),
         use_safetensors=True,
         output_loading_info=True,
+        **({"quantization_config": _quantization(compute), "device_map": {"": device()}} if quantize else {}),
     )
     # transformers fills weights that a file lacks with random numbers and goes on.
     wrong = [*info.get("missing_keys", ()), *info.get("mismatched_keys", ())]
@@ -102,28 +114,30 @@ def _load_weights(path: Path, compute: ComputeSettings) -> PreTrainedModel:
     return model
 
 
-def _load_adapter(path: Path, compute: ComputeSettings, trainable: bool) -> Any:
+def _load_adapter(path: Path, compute: ComputeSettings, trainable: bool, quantize: str | None) -> Any:
     from peft import PeftModel
 
-    named = json.loads((path / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-    base = next((p for p in (Path(named or ""), path.parent / Path(named or "").name) if named and p.is_dir()), None)
-    if base is None:
-        raise InputError(f"{path}: adapter of the base model '{named}', which is not there")
-    return PeftModel.from_pretrained(_load_weights(base, compute), path, is_trainable=trainable)
+    base = adapters.base_of(path)
+    adapters.expect_same_base(path, base)
+    return PeftModel.from_pretrained(_load_weights(base, compute, quantize), path, is_trainable=trainable)
 
 
-def save(path: Path | str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write a checkpoint (an adapter alone, where the model is one), so that equal weights give equal files."""
+def save(path: Path | str, model: Any, tokenizer: PreTrainedTokenizerBase, weights: dict | None = None) -> None:
+    """Write a checkpoint (an adapter alone, where the model is one), so that equal weights give equal files. `weights`
+    is the state to write where the model's own is spread over processes."""
     with naming_a_full_disk(Path(path)), replacing_directory(path) as directory:
-        model.save_pretrained(directory)
+        model.save_pretrained(directory, **({} if weights is None else {"state_dict": weights}))
         tokenizer.save_pretrained(directory)
+        if (directory / "adapter_config.json").is_file():
+            adapters.remember_base(directory, adapters.base_of(directory))
         # PEFT's generated card names library versions and has empty headings; a release writes a real one.
         (directory / "README.md").unlink(missing_ok=True)
 
 
 def origin(path: Path, compute: ComputeSettings) -> list[str]:
     """What tells a checkpoint's weights, and how tensors are computed, from others: for keys of unfinished work."""
-    return [content_hash(path), compute.dtype, compute.attention, device().type, torch.__version__]
+    how = attention.resolve(compute.attention, compute.dtype)
+    return [content_hash(path), compute.dtype, how, device().type, torch.__version__]
 
 
 def expect_checkpoint(path: Path) -> None:

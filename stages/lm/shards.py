@@ -23,7 +23,7 @@ from stages.common import records
 from stages.common.files import replacing
 from stages.common.progress import Progress
 from stages.common.records import Task
-from stages.lm import load
+from stages.lm import devices
 from stages.lm.sampling import Sampler
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -63,9 +63,9 @@ def _draw(
     sampler: Sampler, shards: list[Sequence[Task]], missing: list[int], folder: Path, label: str
 ) -> dict[str, Any]:
     workers = 1
-    if load.device().type == "cpu":
+    if devices.device().type == "cpu":
         workers = min(sampler.settings.workers or len(os.sched_getaffinity(0)), len(missing))
-        load.use_threads(1)
+        devices.use_threads(1)
     sampler.load()
     done = sum(len(tasks) for number, tasks in enumerate(shards) if number not in set(missing))
     tokens = 0

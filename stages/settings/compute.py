@@ -12,4 +12,7 @@ class ComputeSettings(Settings):
 
     threads: int = Field(0, ge=0, description="CPU threads in training; 0 = all cores. Fixed for bit-equal reruns.")
     dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Type of weights and activations.")
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="Attention implementation.")
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa",
+        description="Attention implementation; `auto` takes flash-attn where its outputs and gradients are right.",
+    )

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from stages.common.params import Settings
-from stages.settings.training import TrainSettings
+from stages.settings.training import TrainSettings, refuse
 
 
 class TinySettings(Settings):
@@ -26,6 +26,12 @@ class TinySettings(Settings):
         description="Pretraining texts of the synthetic source, of one, two and three steps.",
     )
     train: TrainSettings = Field(description="Pretraining.")
+
+    @model_validator(mode="after")
+    def _plain(self) -> Self:
+        why = "the tiny base is pretrained in one process, all its weights, for all epochs; leave it null"
+        refuse(self.train, lora=why, early_stop=why, launch=why)
+        return self
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:

@@ -1,11 +1,11 @@
 """Settings of RAFT (reward-ranked fine-tuning, Dong et al. 2023, https://arxiv.org/abs/2304.06767)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.common.params import Settings
-from stages.settings.training import TrainSettings
+from stages.settings.training import TrainSettings, refuse
 
 
 class ReplaySettings(Settings):
@@ -26,3 +26,8 @@ class RaftSettings(Settings):
     )
     replay: ReplaySettings = Field(default=ReplaySettings(), description="Examples of earlier training.")
     train: TrainSettings = Field(description="Fine-tuning on the accepted samples.")
+
+    @model_validator(mode="after")
+    def _no_validation(self) -> Self:
+        refuse(self.train, early_stop="a cycle has no validation examples; leave it null")
+        return self

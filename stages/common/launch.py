@@ -1,0 +1,75 @@
+"""One command in several processes: a stage runs itself again under `accelerate launch` and waits for it.
+
+Each process goes through the whole script; the first of each run (rank 0) writes.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+from stages.common.errors import HaloForgeError, InputError
+from stages.common.params import read_yaml
+
+INSIDE = "HALO_FORGE_LAUNCHED"  # set in the environment of the processes that were launched
+# What torch's launcher says of its own accord: glog lines, and the traceback behind a process's failure.
+NOISE = re.compile(r"^([EWI]\d{4} |Traceback \(most recent call last\):|\*{5}|Setting OMP_NUM_THREADS|\[W\d{3})")
+KEPT = 40  # lines of what was said last, of which an error is told
+
+
+def is_main() -> bool:
+    """True in the one process that writes files: rank 0, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launched(config: str | None, module: str) -> bool:
+    """Run this command's `module` in the processes that accelerate's `config` names, and return True when they have
+    ended; False, at once, where there is no config or this already is one of the processes.
+
+    Raises InputError for a config that is missing or no map, HaloForgeError with the line of the process that failed.
+    """
+    if config is None or INSIDE in os.environ:
+        return False
+    if not isinstance(read_yaml(config), dict):
+        raise InputError(f"{config}: expected accelerate's configuration (`accelerate config` writes one)")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(Path(config).absolute())]
+    environment = {**os.environ, INSIDE: "1", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*command, "-m", module, *sys.argv[1:]], env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        assert process.stderr is not None
+        said = _echo(process.stderr)
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # the terminal has told it as well
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code:
+        errors = [line for line in said if line.startswith("error: ")]
+        reason = errors[0].removeprefix("error: ") if errors else f"exit code {code}; {said[-1] if said else 'no word'}"
+        raise HaloForgeError(reason if errors else f"a process of `accelerate launch` failed: {reason}")
+    return True
+
+
+def _echo(lines: IO[str]) -> list[str]:
+    """Pass on what the processes say (their progress), but for errors and the launcher's own words; the last of all."""
+    said: list[str] = []
+    quiet = False
+    for line in lines:
+        text = line.rstrip()
+        quiet = quiet or (bool(NOISE.match(text)) and not text.startswith(("Setting", "[W")))
+        if text and not text.startswith("error: ") and not quiet and not NOISE.match(text):
+            print(text, file=sys.stderr, flush=True)
+        said = [*said, text][-KEPT:] if text and (not quiet or text.startswith("error: ")) else said
+    return said

@@ -1,0 +1,17 @@
+"""Where tensors are computed, and how many of a run's processes there are."""
+
+import os
+
+import torch
+
+
+def device() -> torch.device:
+    """The accelerator (ROCm shows itself as cuda; of several, this process's own) where there is one, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def use_threads(count: int) -> None:
+    """Set torch's CPU threads; 0 means all cores. Sums round differently for different counts."""
+    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
