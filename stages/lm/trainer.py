@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
@@ -15,6 +15,7 @@ from stages.common.errors import HaloForgeError, InputError
 from stages.common.launch import is_main, world
 from stages.common.progress import Progress
 from stages.lm.adapters import adapter, expect_same_adapter
+from stages.lm.chat import IGNORED
 from stages.lm.metering import CountingCollator
 from stages.settings.training import TrainSettings
 
@@ -74,9 +75,18 @@ def as_dataset(rows: list[dict], settings: TrainSettings) -> Dataset:
     Best-fit decreasing, without cutting any (Ding et al. 2024, https://arxiv.org/abs/2404.10830).
     """
     data = Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows])
-    if settings.batching != "packed":
-        return data
-    return pack_dataset(data, settings.max_length, "bfd", {"desc": None})
+    if settings.batching == "packed":
+        data = pack_dataset(data, settings.max_length, "bfd", {"desc": None})
+    return _filled(data, settings.batch * world()) if world() > 1 else data
+
+
+def _filled(data: Dataset, multiple: int) -> Dataset:
+    """With rows that teach nothing, up to a multiple of what the processes take at a time: accelerate would fill an
+    epoch's last batches with examples that it has already seen."""
+    missing = -len(data) % multiple
+    filler = {"input_ids": [0], "labels": [IGNORED], "seq_lengths": [1]}
+    rows = [{name: filler[name] for name in data.column_names}] * missing
+    return concatenate_datasets([data, Dataset.from_list(rows, features=data.features)]) if rows else data
 
 
 def steps_of(rows: int, settings: TrainSettings) -> int:
