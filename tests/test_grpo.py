@@ -366,6 +366,7 @@ def test_make_grpo_adds_a_run_and_its_checkpoint_and_no_more(tmp_path: Path, sta
         "+   - grpo-1",
         "+   - grpo-2",
     ]
+    assert "  - cycle-3\n  - grpo-1\n  - grpo-2\n\n" in params.read_text()
     assert "all settings valid" in stage("settings").stdout
     before = params.read_bytes()
     stage("grpo_runs", "--run", 1, "--no-run")
