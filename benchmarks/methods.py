@@ -35,7 +35,7 @@ HEADER = ["profile", "seed", "arm", "checkpoint", "samples", "wall_seconds", "cp
 CYCLES = 3
 POINTS = 6  # checkpoints of a GRPO run
 PROBE_GENERATIONS = 6
-MARGIN = 1.03  # GRPO is given a little more time than RAFT took, never less
+MARGIN = 1.03  # GRPO's last checkpoint is to lie a little behind RAFT's last cycle, not before it
 ARMS = {"raft": "RAFT", "grpo": "GRPO", "control": "no verifier"}
 Row = dict[str, Any]
 

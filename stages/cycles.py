@@ -14,7 +14,7 @@ from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import replacing
 from stages.common.params import DEFAULT_PATH, Params, argument_parser
-from stages.common.yaml_files import round_trip
+from stages.common.yaml_files import append, round_trip
 from stages.settings.check import check_all
 
 
@@ -31,7 +31,9 @@ def extend(document: Any, count: int) -> list[str]:
         entry.fa.set_flow_style()
         cycles[DoubleQuotedScalarString(number)] = entry
         added.append(f"cycle-{number}")
-    models.extend(name for name in added if name not in models)
+    for name in added:
+        if name not in models:
+            append(models, name)
     return added
 
 

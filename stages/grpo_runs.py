@@ -14,7 +14,7 @@ from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import replacing
 from stages.common.params import DEFAULT_PATH, Params, argument_parser
-from stages.common.yaml_files import round_trip
+from stages.common.yaml_files import append, round_trip
 from stages.settings.check import check_all
 
 
@@ -28,7 +28,7 @@ def add(document: Any, number: str, parent: str) -> bool:
         runs[DoubleQuotedScalarString(number)] = entry
         runs.fa.set_block_style()
     if name not in models:
-        models.append(name)
+        append(models, name)
     return not known
 
 

@@ -193,6 +193,20 @@ def test_prompts_are_those_of_sft_and_answers_end_where_sampling_ends(learner: P
     assert again.draw(model, [0, 1, 2, 3], step=2) != found, "another generation, another seed"
 
 
+def test_what_a_checkpoint_says_of_generation_stays_in_it_and_does_nothing(learner: Path, tmp_path: Path) -> None:
+    """As in sampling: a repetition penalty would give other answers than the loss thinks."""
+    other = shutil.copytree(learner, tmp_path / "other")
+    said = json.loads((other / "generation_config.json").read_text())
+    (other / "generation_config.json").write_text(json.dumps({**said, "repetition_penalty": 9.0}))
+    drawn = []
+    for name, parent in (("a", learner), ("b", other)):
+        result, rollouts, _ = trained(parent, tmp_path / name, steps=2)
+        load.save(tmp_path / f"{name}-out", result.model, load.load_tokenizer(parent))
+        drawn.append([sample.completion for sample in rollouts.read(Sample, 0)])
+    assert drawn[0] == drawn[1]
+    assert json.loads((tmp_path / "b-out/generation_config.json").read_text())["repetition_penalty"] == 9.0
+
+
 def test_every_prompt_comes_once_a_pass_and_samples_are_numbered_on(tmp_path: Path) -> None:
     settings = GrpoSettings.parse(SMALL, "test")
     tokenizer = type("Tokenizer", (), {"eos_token_id": 0, "apply_chat_template": lambda *_, **__: "ANSWER"})()
@@ -206,12 +220,12 @@ def test_every_prompt_comes_once_a_pass_and_samples_are_numbered_on(tmp_path: Pa
 
 
 def test_longer_answers_are_learned_where_they_are_paid(learner: Path, tmp_path: Path) -> None:
-    """The sign of the update: what is paid more becomes more likely. Deterministic in all."""
+    """The sign of the update: what is paid more becomes more likely. The same run twice draws the same."""
     payments = []
-    for folder in ("a", "b"):
-        _, rollouts, _ = trained(learner, tmp_path / folder, steps=40, learning_rate=3e-3)
-        payments.append([sum(v.reward for v in rollouts.read(Verdict, n)) / 16 for n in range(20)])
-    assert payments[0] == payments[1]
+    for folder, steps in (("a", 40), ("b", 8)):
+        _, rollouts, _ = trained(learner, tmp_path / folder, steps=steps, learning_rate=3e-3)
+        payments.append([sum(v.reward for v in rollouts.read(Verdict, n)) / 16 for n in range(steps // 2)])
+    assert payments[0][:4] == payments[1]
     assert sum(payments[0][-5:]) > sum(payments[0][:5]) + 0.5
 
 
@@ -366,6 +380,7 @@ def test_make_grpo_adds_a_run_and_its_checkpoint_and_no_more(tmp_path: Path, sta
         "+   - grpo-1",
         "+   - grpo-2",
     ]
+    assert "  - cycle-3\n  - grpo-1\n  - grpo-2\n\n" in params.read_text()
     assert "all settings valid" in stage("settings").stdout
     before = params.read_bytes()
     stage("grpo_runs", "--run", 1, "--no-run")

@@ -1,5 +1,7 @@
 """YAML files of a person's that a script edits: comments, quotes and line breaks stay."""
 
+from typing import Any
+
 from ruamel.yaml import YAML
 
 
@@ -13,3 +15,11 @@ def round_trip() -> YAML:
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     return yaml
+
+
+def append(items: Any, value: Any) -> None:
+    """Append to a list that `round_trip` read; a blank line or comment that followed the list follows it still."""
+    behind = items.ca.items.pop(len(items) - 1, None)
+    items.append(value)
+    if behind is not None:
+        items.ca.items[len(items) - 1] = behind

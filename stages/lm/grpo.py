@@ -8,10 +8,11 @@ and the reward function waits just for what is still missing. TRL's `AsyncGRPOTr
 while it trains, needs a vLLM server on a GPU and gives up repeatability.
 """
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,21 @@ def fitting(
 class _Trainer(GRPOTrainer):
     """Knows which tasks a batch is about. `where` names the run in errors."""
 
-    def __init__(self, rollouts: Rollouts, **arguments: Any) -> None:
+    def __init__(self, rollouts: Rollouts, model: Any, **arguments: Any) -> None:
         self.rollouts = rollouts
         self.at_work: list[int] = []
-        super().__init__(reward_funcs=self.reward, rollout_func=self.draw, **arguments)
+        self.plain = model.get_base_model() if hasattr(model, "peft_config") else model
+        self.own_generation = self.plain.generation_config
+        # TRL takes the tokens that end an answer from here. What else a checkpoint brings would apply unseen.
+        self.plain.generation_config = GenerationConfig(eos_token_id=end_ids(rollouts.tokenizer))
+        super().__init__(model=model, reward_funcs=self.reward, rollout_func=self.draw, **arguments)
+
+    @contextlib.contextmanager
+    def as_it_came(self) -> Iterator[Any]:
+        """The model with its checkpoint's own settings of generation, to be saved."""
+        ours, self.plain.generation_config = self.plain.generation_config, self.own_generation
+        yield self.accelerator.unwrap_model(self.model)
+        self.plain.generation_config = ours
 
     def draw(self, prompts: list, trainer: Any) -> dict[str, list]:
         """TRL's `rollout_func`."""
@@ -130,7 +142,8 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         every = self.trainer.rollouts.settings.keep_steps
         if every and state.global_step % every == 0 and state.global_step < state.max_steps:
-            _save(self.folder / f"step-{state.global_step}", self.trainer)
+            with self.trainer.as_it_came() as model:
+                load.save(self.folder / f"step-{state.global_step}", model, self.trainer.processing_class)
             seconds = {"seconds": round(self.progress.seconds, 3), "cpu_seconds": round(time.process_time(), 3)}
             self.kept.append({"step": state.global_step, **seconds})
 
@@ -177,6 +190,7 @@ def train_grpo(
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         seconds = progress.seconds
     trained = trainer.model
+    trainer.plain.generation_config = trainer.own_generation
     if "ref" in getattr(trained, "peft_config", {}):
         trained.delete_adapter("ref")  # TRL's copy of the parent's adapter, which the KL term is measured from
     result = TrainResult(trained, _metrics(rollouts, steps), curve=_curve(trainer.state.log_history))
@@ -230,6 +244,7 @@ def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=next(model.parameters()).dtype == torch.bfloat16,
+        use_cpu=load.device().type == "cpu",
         **settings.model_dump(include=SAME_IN_TRL),
         logging_steps=1,  # TRL forgets what it has not logged when a run is resumed
         logging_nan_inf_filter=False,
@@ -243,9 +258,6 @@ def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
         raise InputError("grpo: runs in one process; start it without accelerate launch")
     expect_same_adapter(model, settings.lora)
     rows = [{"prompt": rollouts.prompt(row).task.task_id, "row": row} for row in range(len(rollouts.order))]
-    saved = model.generation_config
-    # TRL takes the tokens that end an answer from here. What else a checkpoint brings would apply unseen.
-    model.generation_config = GenerationConfig(eos_token_id=end_ids(rollouts.tokenizer))
     trainer = _Trainer(
         rollouts,
         model=model,
@@ -254,13 +266,8 @@ def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
         processing_class=rollouts.tokenizer,
         peft_config=adapter(settings.lora) if not hasattr(model, "peft_config") else None,
     )
-    model.generation_config = saved
     silence(trainer)
     return trainer
-
-
-def _save(path: Path, trainer: _Trainer) -> None:
-    load.save(path, trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class)
 
 
 def _curve(history: list[dict]) -> list[dict[str, float | int]]:
