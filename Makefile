@@ -1,6 +1,7 @@
 # The front door: `make` lists what there is. Whatever needs Python packages sets them up first.
 VENV ?= .venv
 CYCLES ?= 3
+CYCLE ?= 1
 RUN ?= 1
 PROFILE ?=
 BIN := $(abspath $(VENV))/bin
@@ -9,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft grpo generate test lint format doctor bench-sample bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft control grpo generate test lint format doctor bench-sample bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ repro: setup ## Run the pipeline; only what changed runs again (PROFILE=smoke: s
 
 raft: setup ## Run RAFT up to cycle CYCLES=3 and its benchmark, extending params.yaml where it has fewer
 	$(BIN)/python -m stages.cycles --cycles $(CYCLES)
+
+control: setup ## Train cycle CYCLE=1 again on as many samples that no verifier chose, benchmark it, and compare
+	$(BIN)/python -m stages.controls --cycle $(CYCLE)
 
 grpo: setup ## Run GRPO RUN=1 from the checkpoint PARENT=sft and its benchmark, adding it to params.yaml where it is not there
 	$(BIN)/python -m stages.grpo_runs --run $(RUN) $(if $(PARENT),--parent "$(PARENT)")
@@ -59,7 +63,7 @@ bench-methods: setup ## Compare RAFT and GRPO at equal wall time for seeds 0, 1 
 	$(BIN)/python -m benchmarks.methods --seeds 0 1 2 --write
 
 clean: ## Remove what the pipeline made (DVC's cache keeps it; unfinished work is lost) and tool caches
-	rm -rf data/tasks data/mix data/samples data/verdicts data/training data/benchmark models/base models/sft models/cycle-* models/grpo-*
+	rm -rf data/tasks data/mix data/samples data/verdicts data/training data/benchmark data/rates data/lineage data/validation models/base models/sft models/cycle-* models/control-* models/grpo-*
 	rm -rf data/generated/*.jsonl
 	rm -rf metrics/*/*.csv metrics/data metrics/timing build dvc_plots *.egg-info .pytest_cache .ruff_cache .hypothesis
 

@@ -3,7 +3,6 @@
 python -m stages.cycles --cycles 3
 """
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from stages.common.cli import run
-from stages.common.errors import HaloForgeError, InputError
-from stages.common.files import replacing
+from stages.common.errors import InputError
 from stages.common.params import DEFAULT_PATH, Params, argument_parser
-from stages.common.yaml_files import append, round_trip
+from stages.common.yaml_files import append
 from stages.settings.check import check_all
+from stages.settings.editing import edit, reproduce
 
 
 def extend(document: Any, count: int) -> list[str]:
@@ -26,7 +25,11 @@ def extend(document: Any, count: int) -> list[str]:
         if str(number) in cycles:
             continue
         entry = CommentedMap(
-            parent=f"cycle-{number - 1}" if number > 1 else "sft", temperature=None, threshold=None, learning_rate=None
+            parent=f"cycle-{number - 1}" if number > 1 else "sft",
+            temperature=None,
+            threshold=None,
+            learning_rate=None,
+            use_regressed=False,
         )
         entry.fa.set_flow_style()
         cycles[DoubleQuotedScalarString(number)] = entry
@@ -56,18 +59,16 @@ def main() -> None:
         raise InputError(f"--cycles: found {args.cycles}, expected 1 or more")
     path: Path = args.params or DEFAULT_PATH
     check_all(Params(path))
-    yaml = round_trip()
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    if added := extend(document, args.cycles):
-        with replacing(path) as file:
-            yaml.dump(document, file)
+    added: list[str] = []
+
+    def change(document: Any) -> bool:
+        added.extend(extend(document, args.cycles))
+        return bool(added)
+
+    if edit(path, change):
         print(f"{path}: added {', '.join(added)}")
-    if args.no_run:
-        return
-    command = ["dvc", "repro", *targets(document, args.cycles)]
-    print(" ".join(command), flush=True)
-    if code := subprocess.run(command, check=False).returncode:
-        raise HaloForgeError(f"dvc repro ended with exit code {code}, see above")
+    if not args.no_run:
+        reproduce(*targets(Params(path).raw, args.cycles))
 
 
 if __name__ == "__main__":

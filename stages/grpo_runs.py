@@ -3,33 +3,13 @@
 python -m stages.grpo_runs --run 1 --parent sft
 """
 
-import subprocess
 from pathlib import Path
-from typing import Any
-
-from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from stages.common.cli import run
-from stages.common.errors import HaloForgeError, InputError
-from stages.common.files import replacing
+from stages.common.errors import InputError
 from stages.common.params import DEFAULT_PATH, Params, argument_parser
-from stages.common.yaml_files import append, round_trip
 from stages.settings.check import check_all
-
-
-def add(document: Any, number: str, parent: str) -> bool:
-    """Add run `number` and its checkpoint to the decoded params.yaml where they are not there; whether any was not."""
-    runs, models, name = document["grpo"], document["models"], f"grpo-{number}"
-    known = number in runs and name in models
-    if number not in runs:
-        entry = CommentedMap(parent=parent)
-        entry.fa.set_flow_style()
-        runs[DoubleQuotedScalarString(number)] = entry
-        runs.fa.set_block_style()
-    if name not in models:
-        append(models, name)
-    return not known
+from stages.settings.editing import add_entry, edit, reproduce
 
 
 def main() -> None:
@@ -49,27 +29,11 @@ def main() -> None:
     entry = params.raw["grpo"].get(args.run)
     if entry and args.parent not in (None, entry["parent"]):
         raise InputError(f"{path}: grpo.{args.run}.parent: found '{entry['parent']}', expected '{args.parent}'")
-    yaml = round_trip()
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    if add(document, args.run, args.parent or "sft"):
-        check = path.with_name(f".{path.name}.checked.tmp")
-        try:
-            with check.open("w", encoding="utf-8") as file:
-                yaml.dump(document, file)
-            check_all(Params(check))
-        except InputError as error:
-            raise InputError(str(error).replace(str(check), str(path))) from None
-        finally:
-            check.unlink(missing_ok=True)
-        with replacing(path) as file:
-            yaml.dump(document, file)
-        print(f"{path}: added grpo-{args.run}")
-    if args.no_run:
-        return
-    command = ["dvc", "repro", f"benchmark@grpo-{args.run}"]
-    print(" ".join(command), flush=True)
-    if code := subprocess.run(command, check=False).returncode:
-        raise HaloForgeError(f"dvc repro ended with exit code {code}, see above")
+    parent, name = args.parent or "sft", f"grpo-{args.run}"
+    if edit(path, lambda document: add_entry(document, "grpo", args.run, parent, name)):
+        print(f"{path}: added {name}")
+    if not args.no_run:
+        reproduce(f"benchmark@{name}")
 
 
 if __name__ == "__main__":

@@ -5,68 +5,25 @@ python -m stages.raft --cycle 1 --parent models/sft --tasks data/mix/train.jsonl
     --training data/training/cycle-1.jsonl --metrics metrics/raft/cycle-1.json --curve metrics/loss/cycle-1.csv
 """
 
-import shutil
-from argparse import Namespace
 from pathlib import Path
 
 from stages.common import records
 from stages.common.cli import run
 from stages.common.demonstrations import demonstrations
-from stages.common.files import replacing_directory, write_json
+from stages.common.files import write_json
 from stages.common.launch import is_main, launched
+from stages.common.lineage import start_of
 from stages.common.params import Params, argument_parser
+from stages.common.rates import Counting, read_rates
 from stages.common.records import Example, Sample, Verdict
-from stages.common.selection import as_trained, paired, replayed, select
+from stages.common.selection import as_trained, paired, replayed, select, weighted
 from stages.common.timing import write_timing
-from stages.lm import devices, load
-from stages.lm.chat import example_row
-from stages.lm.training import TrainResult, finished, train, write_curve
+from stages.lm.training import write_curve
+from stages.lm.tuning import carry_forward, fine_tune
 from stages.settings.compute import ComputeSettings
-from stages.settings.cycle import CycleSettings
+from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
-from stages.settings.raft import RaftSettings
-
-
-def with_overrides(settings: RaftSettings, own: CycleSettings) -> RaftSettings:
-    """The profile's settings with those that the cycle's entry gives."""
-    train_settings = settings.train
-    if own.learning_rate is not None:
-        train_settings = train_settings.model_copy(update={"learning_rate": own.learning_rate})
-    threshold = settings.threshold if own.threshold is None else own.threshold
-    return settings.model_copy(update={"threshold": threshold, "train": train_settings})
-
-
-def fine_tune(
-    args: Namespace, params: Params, settings: RaftSettings, prompts: PromptSettings, examples: list[Example]
-) -> TrainResult:
-    """Train from the chosen start on the examples and save the checkpoint."""
-    compute = params.section(ComputeSettings, "compute")
-    start = args.parent if settings.start == "parent" else args.parent.parent / settings.start
-    devices.use_threads(compute.threads)
-    tokenizer = load.load_tokenizer(start)
-    quantize = settings.train.lora and settings.train.lora.quantize
-    model = load.load_model(start, compute, trainable=True, quantize=quantize)
-    rows = [example_row(tokenizer, example, prompts) for example in examples]
-    work = args.out.with_name(args.out.name + ".partial")
-    how = {
-        "seed": params.seed,
-        "work": work,
-        "label": f"raft cycle {args.cycle}",
-        "origin": load.origin(start, compute),
-    }
-    result = train(model, tokenizer, rows, settings.train, **how)
-    if is_main():
-        load.save(args.out, result.model, tokenizer, result.weights)
-        finished(work)
-    return result
-
-
-def carry_forward(parent: Path, out: Path) -> TrainResult:
-    """Copy the parent's checkpoint: nothing passed, so there is nothing to learn from."""
-    load.expect_checkpoint(parent)
-    with replacing_directory(out) as directory:
-        shutil.copytree(parent, directory, dirs_exist_ok=True)
-    return TrainResult(None, {"examples": 0, "examples_too_long": 0, "train_loss": None})
+from stages.settings.raft import RaftSettings, for_cycle
 
 
 def main() -> None:
@@ -74,39 +31,61 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--cycle", required=True, help="number of the cycle")
     parser.add_argument("--parent", type=Path, required=True, help="checkpoint that the samples came from")
+    parser.add_argument("--lineage", type=Path, help="of the parent: what to go on from where it has regressed")
     parser.add_argument("--tasks", type=Path, nargs="+", required=True, help="the tasks that were sampled")
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--verdicts", type=Path, required=True)
     parser.add_argument("--earlier", type=Path, required=True, help="the examples that the parent was trained on")
+    parser.add_argument("--measured", type=Path, help="the pass rates that the parent's cycles measured")
     parser.add_argument("--out", type=Path, required=True, help="directory of the trained checkpoint")
     parser.add_argument("--training", type=Path, required=True, help="file for the examples trained on")
+    parser.add_argument("--rates", type=Path, help="file for the pass rates with this cycle's")
     parser.add_argument("--metrics", type=Path, help="file for metrics")
     parser.add_argument("--curve", type=Path, help="CSV file for the loss curve")
     parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
-    settings = params.section(RaftSettings, "raft")
-    settings = with_overrides(settings, params.top(CycleSettings, f"cycles.{args.cycle}"))
+    cycle = params.top(CycleSettings, f"cycles.{args.cycle}")
+    place = depth(params, args.cycle)
+    settings = for_cycle(params.section(RaftSettings, "raft"), cycle, place)
     if launched(settings.train.launch_config, "stages.raft"):
         return
     prompts = params.section(PromptSettings, "prompts")
+    start = start_of(args.parent, args.lineage, cycle.use_regressed)
+    # What the checkpoint gone on from was trained on lies beside what its child was.
+    trained = args.earlier if start == args.parent else args.earlier.with_name(f"{start.name}.jsonl")
 
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
-    pairs = paired(records.read(Sample, args.samples), records.read(Verdict, args.verdicts))
+    counting = Counting(settings.threshold)
+    pairs = counting(paired(records.read(Sample, args.samples), records.read(Verdict, args.verdicts)))
     own = as_trained(select(pairs, tasks, settings, args.cycle), prompts)
-    earlier = list(records.read(Example, args.earlier))
+    rates = counting.rates(args.cycle, place)
+    own = weighted(own, rates, settings.hardness)
+    earlier = list(records.read(Example, trained))
     replay = replayed(earlier, demonstrations(tasks.values(), prompts), own, settings.replay, params.seed)
     if own:
         examples = own + replay
-        result = fine_tune(args, params, settings, prompts, examples)
+        result = fine_tune(
+            start if settings.start == "parent" else start.with_name(settings.start),
+            args.out,
+            examples,
+            settings.train,
+            compute=params.section(ComputeSettings, "compute"),
+            prompts=prompts,
+            seed=params.seed,
+            label=f"raft cycle {args.cycle}",
+        )
     else:
-        print(f"cycle {args.cycle}: no sample reached {settings.threshold}; {args.parent} is carried forward unchanged")
+        print(f"cycle {args.cycle}: no sample reached {settings.threshold}; {start} is carried forward unchanged")
         examples, replay = earlier, []
-        result = carry_forward(args.parent, args.out) if is_main() else TrainResult(None)
+        result = carry_forward(start, args.out)
     if not is_main():
         return
     records.write(args.training, examples)
     accepted = {"accepted": len(own), "accepted_tasks": len({e.task_id for e in own}), "replayed": len(replay)}
+    if args.rates:
+        measured = read_rates(args.measured) if args.measured else {}
+        records.write(args.rates, {**measured, **rates}.values())
     if args.metrics:
         write_json(args.metrics, {**accepted, **result.metrics})
     write_curve(args.curve, result.curve)

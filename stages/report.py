@@ -13,15 +13,21 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from stages.common import records
 from stages.common.cli import run
 from stages.common.data_tables import data_lengths, data_rows
 from stages.common.errors import InputError
 from stages.common.files import write_csv
 from stages.common.params import Params, argument_parser
+from stages.common.records import Verdict
+from stages.common.score import counts
+from stages.common.statistics import bootstrap_interval
+from stages.settings.check import made_beside
 from stages.settings.cycle import check_chain
-from stages.settings.grpo import check_runs
 
 Row = dict[str, Any]
+CONTROL = ["cycle", "pass@1", "control_pass@1", "difference", "low", "high"]
+RESAMPLES = 2000
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -89,6 +95,53 @@ def used_sources(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: metrics for name, metrics in found.items() if metrics.get("used")}
 
 
+def beside_control(folder: Path | None, number: str) -> Row:
+    """A cycle's pass@1 beside that of its control, and their difference with its 95 % interval, paired by task."""
+    if folder is None:
+        raise InputError("--verdicts: missing; a control is compared by task")
+    rates = []
+    for name in (f"cycle-{number}", f"control-{number}"):
+        tally = counts(records.read(Verdict, folder / name / "verdicts.jsonl"))
+        rates.append({task_id: passed / drawn for task_id, (drawn, passed) in tally.items()})
+    differences = [rates[0][task_id] - rates[1][task_id] for task_id in rates[0]]
+    low, high = bootstrap_interval(differences, RESAMPLES)
+    means = [sum(rate.values()) / len(rate) for rate in rates]
+    figures = (means[0], means[1], means[0] - means[1], low, high)
+    return {"cycle": number, **dict(zip(CONTROL[1:], (round(f, 6) for f in figures), strict=True))}
+
+
+def control_summary(rows: list[Row]) -> Table:
+    """What each cycle gained over the same training on samples that no verifier chose."""
+    table = Table(
+        "cycle",
+        "pass@1",
+        "control",
+        "difference",
+        "95 % interval",
+        title="RAFT beside its control, held-out",
+        box=SIMPLE,
+    )
+    for row in rows:
+        cells = (f"{row[name]:.3f}" for name in ("pass@1", "control_pass@1", "difference"))
+        table.add_row(row["cycle"], *cells, f"{row['low']:.3f} - {row['high']:.3f}")
+    return table
+
+
+def regressed(folder: Path, params: Params) -> list[str]:
+    """A line for each cycle whose validation pass@1 fell, and for its children."""
+    lines = []
+    for number, entry in params.raw["cycles"].items():
+        found = read_json(folder / "validation" / f"cycle-{number}.json")
+        if found.get("regressed"):
+            children = [n for n, other in params.raw["cycles"].items() if other["parent"] == f"cycle-{number}"]
+            overruled = [n for n in children if params.raw["cycles"][n].get("use_regressed")]
+            told = f"cycle-{number} REGRESSED on validation, pass@1 {found['pass@1']:.3f}, below {entry['parent']}'s"
+            after = [f"cycle {n} went on from it all the same (use_regressed)" for n in overruled]
+            after += [f"cycle {n} went on from what came before" for n in children if n not in overruled]
+            lines.append("; ".join([told, *after]))
+    return lines
+
+
 def summary(curve: list[Row]) -> Table:
     """pass@k, a line per checkpoint, with the interval of the first k."""
     metrics = list(dict.fromkeys(row["metric"] for row in curve))
@@ -105,15 +158,23 @@ def main() -> None:
     """Collect, write, show."""
     parser = argument_parser(__doc__)
     parser.add_argument("--metrics", type=Path, required=True, help="folder of all metrics")
+    parser.add_argument(
+        "--verdicts", type=Path, help="folder of the benchmark's verdicts, to compare checkpoints by task"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args()
     params = Params(args.params)
-    cycles, models = check_chain(params, check_runs(params))
+    cycles, models = check_chain(params, made_beside(params))
+    controls = [
+        number for number in params.raw.get("controls") or {} if {f"control-{number}", f"cycle-{number}"} <= set(models)
+    ]
+    beside = [beside_control(args.verdicts, number) for number in controls]
     curve = learning_curve(args.metrics, models)
     sources = used_sources(args.metrics)
     tables = {
         "learning_curve": (["order", "checkpoint", "metric", "value", "low", "high"], curve),
         "rewards": (["cycle", "reward", "samples", "share"], rewards(args.metrics, cycles)),
+        "control": (CONTROL, beside),
         "data_rows": (["source", "outcome", "rows"], data_rows(sources)),
         "data_lengths": (["source", "text", "tokens", "tasks"], data_lengths(sources)),
         "training_loss": (["checkpoint", "step", "loss"], training_loss(args.metrics, models)),
@@ -122,7 +183,12 @@ def main() -> None:
         write_csv(args.out / f"{name}.csv", header, rows)
     categories = pass_by_category(args.metrics, models)
     write_csv(args.out / "categories.csv", list(categories[0]) if categories else ["checkpoint"], categories)
-    Console().print(summary(curve))
+    console = Console()
+    console.print(summary(curve))
+    if beside:
+        console.print(control_summary(beside))
+    for line in regressed(args.metrics, params):
+        console.print(line)
 
 
 if __name__ == "__main__":

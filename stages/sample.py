@@ -3,20 +3,45 @@
 python -m stages.sample --model models/sft --tasks data/mix/train.jsonl --out data/samples/cycle-1.jsonl --cycle 1
 """
 
+from argparse import Namespace
 from pathlib import Path
 
+from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
+from stages.common.lineage import start_of
 from stages.common.params import Params, argument_parser
 from stages.common.problems import distinct, sampled_tasks
-from stages.common.records import read_tasks
+from stages.common.rates import due, read_rates
+from stages.common.records import Task, read_tasks
 from stages.common.timing import write_timing
 from stages.lm.sampling import Sampler
 from stages.lm.shards import sample_to_file
 from stages.settings.compute import ComputeSettings
-from stages.settings.cycle import CycleSettings
+from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
+
+
+def with_temperature(settings: SampleSettings, own: CycleSettings, place: int) -> SampleSettings:
+    """The settings for the cycle at `place` in the chain (1: the first), with the temperature that its entry gives."""
+    scheduled = settings.temperature * settings.temperature_factor ** (place - 1)
+    return settings.model_copy(update={"temperature": scheduled if own.temperature is None else own.temperature})
+
+
+def chosen(args: Namespace, settings: SampleSettings, place: int) -> list[Task]:
+    """The tasks to sample. Raises InputError where there are none."""
+    tasks = sampled_tasks(read_tasks(*args.tasks), settings.tasks)
+    if not tasks:
+        raise InputError(
+            f"{args.tasks[0]}: no task is without a reference, as {args.section}.tasks 'undemonstrated' asks"
+        )
+    if args.section != "sample":  # a benchmark counts every task
+        return tasks
+    tasks, skipped = due(distinct(tasks), read_rates(args.rates) if args.rates else {}, place, settings.curriculum)
+    if skipped:
+        print(f"curriculum: {skipped} tasks are skipped, all of whose samples passed before; {len(tasks)} are sampled")
+    return tasks
 
 
 def main() -> None:
@@ -27,16 +52,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file for the samples")
     parser.add_argument("--section", default="sample", help="section of the settings (default: sample)")
     parser.add_argument("--cycle", help="number of the cycle, whose own settings apply")
+    parser.add_argument("--lineage", type=Path, help="of the model: what to go on from where it has regressed")
+    parser.add_argument("--rates", type=Path, help="pass rates measured by earlier cycles, for sample.curriculum")
     parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(SampleSettings, args.section)
+    model, place = args.model, depth(params, args.cycle) if args.cycle else 1
     if args.cycle:
         own = params.top(CycleSettings, f"cycles.{args.cycle}")
-        if own.temperature is not None:
-            settings = settings.model_copy(update={"temperature": own.temperature})
+        settings = with_temperature(settings, own, place)
+        model = start_of(model, args.lineage, own.use_regressed)
     sampler = Sampler(
-        checkpoint=args.model,
+        checkpoint=model,
         settings=settings,
         prompts=params.section(PromptSettings, "prompts"),
         compute=params.section(ComputeSettings, "compute"),
@@ -44,13 +72,11 @@ def main() -> None:
         stream=f"cycle-{args.cycle}" if args.cycle else args.section,
         cycle=args.cycle,
     )
-    tasks = sampled_tasks(read_tasks(*args.tasks), settings.tasks)
-    if not tasks:
-        raise InputError(
-            f"{args.tasks[0]}: no task is without a reference, as {args.section}.tasks 'undemonstrated' asks"
-        )
-    if args.section == "sample":  # a benchmark counts every task
-        tasks = distinct(tasks)
+    if args.section == "validation.sample" and not any(True for path in args.tasks for _ in records.read(Task, path)):
+        records.write(args.out, [])
+        write_timing(args.timing, {})
+        return
+    tasks = chosen(args, settings, place)
     timing = sample_to_file(sampler, tasks, args.out)
     write_timing(args.timing, timing)
 

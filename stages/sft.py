@@ -15,9 +15,8 @@ from stages.common.launch import is_main, launched
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task
 from stages.common.timing import write_timing
-from stages.lm import devices, load
-from stages.lm.chat import example_row
-from stages.lm.training import finished, train, write_curve
+from stages.lm.training import write_curve
+from stages.lm.tuning import fine_tune
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sft import SftSettings
@@ -31,6 +30,7 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, help="tasks whose references give the validation loss")
     parser.add_argument("--out", type=Path, required=True, help="directory of the trained checkpoint")
     parser.add_argument("--training", type=Path, help="file for the examples trained on")
+    parser.add_argument("--rates", type=Path, help="file for pass rates by task: none before a cycle")
     parser.add_argument("--metrics", type=Path, help="file for metrics")
     parser.add_argument("--curve", type=Path, help="CSV file for the loss curve")
     parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
@@ -40,30 +40,32 @@ def main() -> None:
     if launched(settings.train.launch_config, "stages.sft"):
         return
     prompts = params.section(PromptSettings, "prompts")
-    compute = params.section(ComputeSettings, "compute")
     examples = demonstrations(records.read_tasks(*args.tasks), prompts)
     if not examples:
         raise InputError(f"{args.tasks[0]}: no task has a 'reference' to train on")
     held_out = demonstrations(records.read(Task, args.validation), prompts) if args.validation else []
 
-    devices.use_threads(compute.threads)
-    tokenizer = load.load_tokenizer(args.model)
-    quantize = settings.train.lora and settings.train.lora.quantize
-    model = load.load_model(args.model, compute, trainable=True, quantize=quantize)
-    rows, validation = ([example_row(tokenizer, example, prompts) for example in part] for part in (examples, held_out))
-    work = args.out.with_name(args.out.name + ".partial")
-    how = {"seed": params.seed, "work": work, "label": "sft", "origin": load.origin(args.model, compute)}
-    result = train(model, tokenizer, rows, settings.train, **how, validation=validation)
+    result = fine_tune(
+        args.model,
+        args.out,
+        examples,
+        settings.train,
+        compute=params.section(ComputeSettings, "compute"),
+        prompts=prompts,
+        seed=params.seed,
+        label="sft",
+        validation=held_out,
+    )
     if not is_main():
         return
-    load.save(args.out, result.model, tokenizer, result.weights)
     if args.training:
         records.write(args.training, examples)
+    if args.rates:
+        records.write(args.rates, [])
     if args.metrics:
         write_json(args.metrics, result.metrics)
     write_curve(args.curve, result.curve)
     write_timing(args.timing, result.timing)
-    finished(work)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ def test_early_stopping_keeps_the_best_and_resumes(checkpoint: Path, tmp_path: P
             cut_at(step, patch)
             fit(checkpoint, tmp_path / f"{step}", settings, data, validation)
         assert equal(fit(checkpoint, tmp_path / f"{step}", settings, data, validation), whole)
+    assert equal(fit(checkpoint, tmp_path / "whole", settings, data, validation), whole), "killed before it was saved"
     kept = [p.parent for p in (tmp_path / "whole").glob("*/checkpoint-*/trainer_state.json")]
     assert len(kept) <= 2, "the newest and the best"
     assert json.loads((kept[0] / "trainer_state.json").read_text())["best_metric"]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stages.common.errors import InputError
 
 DEFAULT_PATH = Path("params.yaml")
-TOP_KEYS = ("profile", "seed", "sources", "models", "cycles", "grpo", "specs", "profiles")
+TOP_KEYS = ("profile", "seed", "sources", "models", "cycles", "controls", "grpo", "specs", "profiles")
 
 
 class Settings(BaseModel):

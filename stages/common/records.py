@@ -81,7 +81,7 @@ class Verdict:
 class Example:
     """A prompt's accepted answer, as trained on: which task, which sample of which cycle, and its reward.
 
-    `cycle` is "sft" for a demonstration (a reference solution; `sample` is then 0).
+    `cycle` is "sft" for a demonstration (a reference solution; `sample` is then 0). An epoch has it `weight` times.
     """
 
     task_id: str
@@ -91,6 +91,19 @@ class Example:
     prompt: str
     language: str
     completion: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many of a task's samples were accepted when it was last sampled; `depth` is that cycle's place in the chain,
+    1 for a child of sft."""
+
+    task_id: str
+    cycle: str
+    depth: int
+    samples: int
+    accepted: int
 
 
 @cache
@@ -106,6 +119,12 @@ def _schema(kind: type) -> tuple[tuple[str, tuple[type, ...], bool], ...]:
         required = f.default is MISSING and f.default_factory is MISSING
         schema.append((f.name, accepted, required))
     return tuple(schema)
+
+
+@cache
+def _defaults(kind: type) -> dict[str, Any]:
+    """The values that optional fields have when they are left out."""
+    return {f.name: f.default for f in fields(kind) if f.default is not MISSING}
 
 
 def _names(accepted: tuple[type, ...]) -> str:
@@ -187,10 +206,10 @@ def _refuse_duplicate(record: Any, seen: dict[str, int], where: str) -> None:
     """Keep one bit per sample number and task, so that memory does not grow by an object per sample."""
     if isinstance(record, Example):
         return
-    number = 0 if isinstance(record, Task) else record.sample
+    number = 0 if isinstance(record, Task | Rate) else record.sample
     bits = seen.get(record.task_id, 0)
     if bits >> number & 1:
-        which = "" if isinstance(record, Task) else f", sample {number}"
+        which = "" if isinstance(record, Task | Rate) else f", sample {number}"
         raise InputError(f"{where}: duplicate task_id '{record.task_id}'{which}")
     seen[record.task_id] = bits | 1 << number
 
@@ -212,9 +231,10 @@ def encode(record: Any) -> str:
     """One JSON line without its end. Optional fields that are unset are left out; a lone surrogate, which UTF-8
     cannot hold, turns the line into ASCII escapes."""
     value = {}
+    defaults = _defaults(type(record))
     for name, _, needed in _schema(type(record)):
         item = getattr(record, name)
-        if needed or item not in (None, {}):
+        if needed or item not in (None, {}, defaults.get(name)):
             value[name] = item
     line = _to_json(value)
     try:

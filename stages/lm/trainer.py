@@ -14,6 +14,7 @@ from trl import SFTConfig, SFTTrainer, pack_dataset
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.launch import is_main, world
 from stages.common.progress import Progress
+from stages.lm import devices
 from stages.lm.adapters import adapter, expect_same_adapter
 from stages.lm.chat import IGNORED
 from stages.lm.metering import CountingCollator
@@ -165,11 +166,13 @@ def _config(model: Any, settings: TrainSettings, seed: int, folder: Path, steps:
         activation_checkpointing_kwargs={"use_reentrant": False},
         use_liger_kernel=settings.liger,
         bf16=next(model.parameters()).dtype == torch.bfloat16,
+        use_cpu=devices.device().type == "cpu",  # or else accelerate takes each CPU process for the only one
         max_length=None,
         logging_steps=1,  # a window that a resumed run enters midway would have another mean
         logging_nan_inf_filter=False,
         save_steps=stop.every if stop else settings.checkpoint_steps,
         save_total_limit=1,  # and the best one
+        restore_callback_states_from_checkpoint=True,  # how long no validation loss has been a new lowest
         metric_for_best_model="eval_loss" if stop else None,
         greater_is_better=False if stop else None,
         report_to="none",

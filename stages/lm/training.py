@@ -90,6 +90,7 @@ def train(
             result.metrics |= {"steps": trainer.state.global_step, "best_step": trainer.state.best_global_step}
         if world() > 1:
             result.weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            trainer.accelerator.wait_for_everyone()  # the others' files are in `work`, which the first removes
     return result
 
 

@@ -6,6 +6,7 @@ from stages.common.errors import InputError
 from stages.common.params import TOP_KEYS, Params, Settings, expect_known
 from stages.settings.benchmark import BenchmarkSettings
 from stages.settings.compute import ComputeSettings
+from stages.settings.control import check_controls
 from stages.settings.cycle import check_chain
 from stages.settings.data import DataSettings
 from stages.settings.generate import check_specs
@@ -16,6 +17,7 @@ from stages.settings.raft import RaftSettings
 from stages.settings.sampling import SampleSettings
 from stages.settings.sft import SftSettings
 from stages.settings.sources import HubSettings
+from stages.settings.validation import ValidationSettings
 from stages.settings.verify import VerifySettings
 from stages.sources import SOURCES
 
@@ -29,6 +31,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "verify": VerifySettings,
     "raft": RaftSettings,
     "grpo": GrpoSettings,
+    "validation": ValidationSettings,
     "benchmark": BenchmarkSettings,
 }
 OPTIONAL = ("grpo",)  # came later: files without it stay valid
@@ -55,6 +58,11 @@ def check_profile(profile: Any, where: str) -> None:
             source.settings.parse(profile["sources"][name], f"{where}.sources.{name}")
 
 
+def made_beside(params: Params) -> list[str]:
+    """The checkpoints that no cycle makes: of controls and of GRPO."""
+    return [*check_controls(params), *check_runs(params)]
+
+
 def check_all(params: Params) -> None:
     """Validate the file; raises InputError for the first fault."""
     path = str(params.path)
@@ -63,5 +71,5 @@ def check_all(params: Params) -> None:
     HubSettings.parse(params.raw["sources"], f"{path}: sources")
     for profile, value in params.raw["profiles"].items():
         check_profile(value, f"{path}: profiles.{profile}")
-    check_chain(params, check_runs(params))
+    check_chain(params, made_beside(params))
     check_specs(params)

@@ -15,6 +15,19 @@ class CycleSettings(Settings):
     temperature: float | None = Field(None, ge=0, allow_inf_nan=False, description="Overrides sample.temperature.")
     threshold: float | None = Field(None, gt=0, le=1, description="Overrides raft.threshold.")
     learning_rate: float | None = Field(None, gt=0, description="Overrides raft.train.learning_rate.")
+    use_regressed: bool = Field(False, description="Go on from the parent even if validation says that it regressed.")
+
+
+def depth(params: Params, number: str) -> int:
+    """A cycle's place in the chain: 1 for a child of sft. In a file without cycles, the cycle's number."""
+    cycles = params.raw.get("cycles") or {}
+    place = 1
+    while number in cycles:
+        parent = CycleSettings.parse(cycles[number], f"{params.path}: cycles.{number}").parent
+        if parent == "sft" or place > len(cycles):
+            return place
+        number, place = parent.removeprefix("cycle-"), place + 1
+    return place
 
 
 def check_chain(params: Params, others: Sequence[str] = ()) -> tuple[list[str], list[str]]:

@@ -7,6 +7,21 @@ from pydantic import Field
 from stages.common.params import Settings
 
 
+class CurriculumSettings(Settings):
+    """Which training tasks a cycle draws samples of, by the pass rates that earlier cycles measured.
+
+    Tasks that are always solved teach nothing new, and those that are never solved stay in; so do curricula of RL for
+    reasoning, such as the dynamic sampling of DAPO (Yu et al. 2025, https://arxiv.org/abs/2503.14476).
+    """
+
+    revisit: int = Field(
+        2,
+        ge=0,
+        description="A task all of whose samples passed is skipped until so many cycles later (1: never skipped), when "
+        "forgetting would be seen; 0: for good.",
+    )
+
+
 class SampleSettings(Settings):
     """How completions are drawn."""
 
@@ -19,6 +34,13 @@ class SampleSettings(Settings):
     max_new_tokens: int = Field(512, ge=1, description="Longest completion in tokens.")
     shard: int = Field(32, ge=1, description="Tasks per shard: the unit of seeding, of writing and of resuming.")
     batch: int = Field(256, ge=1, description="Sequences generated at a time; at least those of one task.")
+    temperature_factor: float = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Each cycle after the first multiplies the temperature by this; a cycle's own temperature is kept.",
+    )
+    curriculum: CurriculumSettings | None = Field(None, description="Tasks that a cycle skips; null: none.")
     workers: int = Field(
         0, ge=0, description="Processes on the CPU, one thread each; 0 = all cores. No effect on text."
     )

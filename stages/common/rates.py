@@ -1,0 +1,51 @@
+"""Measured pass rates: which tasks a cycle's samples solved, handed on from cycle to cycle."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from stages.common import records
+from stages.common.records import Rate, Sample, Task, Verdict
+from stages.settings.sampling import CurriculumSettings
+
+
+def read_rates(path: Path) -> dict[str, Rate]:
+    """The last measured rate of each task, by task id. Raises InputError for a missing or broken file."""
+    return {rate.task_id: rate for rate in records.read(Rate, path)}
+
+
+class Counting:
+    """Passes on (sample, verdict) pairs and counts, by task, samples and those of at least `threshold`."""
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self._counts: dict[str, list[int]] = {}
+
+    def __call__(self, pairs: Iterable[tuple[Sample, Verdict]]) -> Iterator[tuple[Sample, Verdict]]:
+        """The pairs, unchanged."""
+        for sample, verdict in pairs:
+            count = self._counts.setdefault(sample.task_id, [0, 0])
+            count[0] += 1
+            count[1] += verdict.reward >= self.threshold
+            yield sample, verdict
+
+    def rates(self, cycle: str, depth: int) -> dict[str, Rate]:
+        """What was counted, by task id."""
+        return {task_id: Rate(task_id, cycle, depth, *count) for task_id, count in self._counts.items()}
+
+
+def due(
+    tasks: list[Task], rates: Mapping[str, Rate], depth: int, settings: CurriculumSettings | None
+) -> tuple[list[Task], int]:
+    """The tasks that a cycle at `depth` samples, and how many it skips: those all of whose samples passed when they
+    were last drawn, until `revisit` cycles later. Where that would skip all, none is skipped."""
+    if settings is None:
+        return tasks, 0
+
+    def skipped(task: Task) -> bool:
+        rate = rates.get(task.task_id)
+        if rate is None or rate.accepted < rate.samples:
+            return False
+        return not settings.revisit or depth - rate.depth < settings.revisit
+
+    kept = [task for task in tasks if not skipped(task)]
+    return (kept, len(tasks) - len(kept)) if kept else (tasks, 0)
