@@ -158,9 +158,7 @@ def main() -> None:
     """Collect, write, show."""
     parser = argument_parser(__doc__)
     parser.add_argument("--metrics", type=Path, required=True, help="folder of all metrics")
-    parser.add_argument(
-        "--verdicts", type=Path, help="folder of the benchmark's verdicts, to compare checkpoints by task"
-    )
+    parser.add_argument("--verdicts", type=Path, help="folder of the benchmark's verdicts, to compare by task")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args()
     params = Params(args.params)

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages.cycles import round_trip
+from stages.common.yaml_files import round_trip
 from stages.sources import SOURCES
 from stages.verifiers import REGISTRY
 

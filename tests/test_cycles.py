@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.cycles import round_trip, targets
+from stages.common.yaml_files import round_trip
+from stages.cycles import targets
 from tests.conftest import ROOT, Run
 
 

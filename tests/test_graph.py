@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.cycles import round_trip
+from stages.common.yaml_files import round_trip
 from stages.sources import SOURCES
 from tests import graph
 from tests.conftest import ROOT
