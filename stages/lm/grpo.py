@@ -25,14 +25,12 @@ from trl import GRPOConfig, GRPOTrainer
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import naming_a_full_disk, value_hash
 from stages.common.progress import Progress
-from stages.common.records import Task
 from stages.lm import load
-from stages.lm.chat import end_ids, prompt_ids
+from stages.lm.chat import end_ids
 from stages.lm.grpo_figures import curve, metrics
 from stages.lm.rollouts import Judge, Prompt, Rollouts
 from stages.lm.training import TrainResult, adapter, expect_same_adapter, last_checkpoint, silence
 from stages.settings.grpo import GrpoSettings
-from stages.settings.prompts import PromptSettings
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` says at each start that it may change
 
@@ -53,28 +51,6 @@ SAME_IN_TRL = {
     "top_p",
     "max_completion_length",
 }
-
-
-def fitting(
-    tasks: Sequence[Task],
-    tokenizer: PreTrainedTokenizerBase,
-    model: Any,
-    settings: GrpoSettings,
-    prompts: PromptSettings,
-) -> tuple[list[Prompt], int]:
-    """The tasks whose prompt leaves room for a completion in the model's context, and how many have none.
-
-    Raises InputError where none is left.
-    """
-    encoded = [Prompt(task, prompt_ids(tokenizer, task.prompt, task.language, prompts)) for task in tasks]
-    positions = getattr(model.config, "max_position_embeddings", None) or math.inf
-    fit = [p for p in encoded if len(p.ids) + settings.max_completion_length <= positions]
-    if not fit:
-        raise InputError(
-            f"grpo.max_completion_length: {settings.max_completion_length} tokens and a prompt exceed the model's "
-            f"context of {positions} tokens, for each of {len(encoded)} tasks"
-        )
-    return fit, len(encoded) - len(fit)
 
 
 class _Trainer(GRPOTrainer):
