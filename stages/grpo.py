@@ -21,7 +21,9 @@ from stages.common.problems import distinct, sampled_tasks
 from stages.common.records import Sample, Task, Verdict, read_tasks
 from stages.common.timing import write_timing
 from stages.lm import devices, load
-from stages.lm.grpo import CURVE, fitting, kept_checkpoints, train_grpo
+from stages.lm.grpo import kept_checkpoints, train_grpo
+from stages.lm.grpo_figures import CURVE
+from stages.lm.rollouts import fitting
 from stages.lm.training import finished
 from stages.settings.compute import ComputeSettings
 from stages.settings.grpo import GrpoRunSettings, GrpoSettings, Reward

@@ -25,8 +25,8 @@ from stages.common.records import Sample, Verdict
 from stages.common.selection import paired
 from stages.lm import devices, load
 from stages.lm.chat import end_ids, prompt_ids, training_row
-from stages.lm.grpo import fitting, run_steps, train_grpo
-from stages.lm.rollouts import Prompt, Rollouts
+from stages.lm.grpo import run_steps, train_grpo
+from stages.lm.rollouts import Prompt, Rollouts, fitting
 from stages.lm.training import finished, train
 from stages.settings.compute import ComputeSettings
 from stages.settings.grpo import GrpoRunSettings, GrpoSettings, check_runs

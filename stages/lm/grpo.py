@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,14 @@ from trl import GRPOConfig, GRPOTrainer
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import naming_a_full_disk, value_hash
 from stages.common.progress import Progress
-from stages.common.records import Sample, Task, Verdict
-from stages.lm import load
+from stages.lm import devices
 from stages.lm.adapters import adapter, expect_same_adapter
-from stages.lm.chat import end_ids, prompt_ids
+from stages.lm.chat import end_ids
+from stages.lm.grpo_figures import curve, metrics
 from stages.lm.rollouts import Judge, Prompt, Rollouts
 from stages.lm.trainer import last_checkpoint, silence
 from stages.lm.training import TrainResult
 from stages.settings.grpo import GrpoSettings
-from stages.settings.prompts import PromptSettings
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` says at each start that it may change
 
@@ -53,29 +53,6 @@ SAME_IN_TRL = {
     "top_p",
     "max_completion_length",
 }
-CURVE = ["step", "loss", "learning_rate", "reward", "reward_std", "uniform", "entropy", "kl", "tokens", "grad_norm"]
-
-
-def fitting(
-    tasks: Sequence[Task],
-    tokenizer: PreTrainedTokenizerBase,
-    model: Any,
-    settings: GrpoSettings,
-    prompts: PromptSettings,
-) -> tuple[list[Prompt], int]:
-    """The tasks whose prompt leaves room for a completion in the model's context, and how many have none.
-
-    Raises InputError where none is left.
-    """
-    encoded = [Prompt(task, prompt_ids(tokenizer, task.prompt, task.language, prompts)) for task in tasks]
-    positions = getattr(model.config, "max_position_embeddings", None) or math.inf
-    fit = [p for p in encoded if len(p.ids) + settings.max_completion_length <= positions]
-    if not fit:
-        raise InputError(
-            f"grpo.max_completion_length: {settings.max_completion_length} tokens and a prompt exceed the model's "
-            f"context of {positions} tokens, for each of {len(encoded)} tasks"
-        )
-    return fit, len(encoded) - len(fit)
 
 
 class _Trainer(GRPOTrainer):
@@ -83,7 +60,7 @@ class _Trainer(GRPOTrainer):
 
     def __init__(self, rollouts: Rollouts, model: Any, **arguments: Any) -> None:
         self.rollouts = rollouts
-        self.at_work: list[int] = []
+        self.step_rows: list[int] = []  # what the optimizer step at hand has been computed from so far
         self.plain = model.get_base_model() if hasattr(model, "peft_config") else model
         self.own_generation = self.plain.generation_config
         # TRL takes the tokens that end an answer from here. What else a checkpoint brings would apply unseen.
@@ -111,15 +88,16 @@ class _Trainer(GRPOTrainer):
         return {**super()._generate_and_score_completions(inputs), "row": torch.tensor(self.drawn_rows)}
 
     def compute_loss(self, model: Any, inputs: dict, *arguments: Any, **more: Any) -> torch.Tensor:
-        self.at_work = inputs["row"].tolist()
+        rows = inputs["row"].tolist()
+        self.step_rows += rows
         loss = super().compute_loss(model, inputs, *arguments, **more)
         if not torch.isfinite(loss):
-            raise self.no_number("loss", loss.item())
+            raise self.no_number("loss", loss.item(), rows)
         return loss
 
-    def no_number(self, what: str, value: float) -> HaloForgeError:
+    def no_number(self, what: str, value: float, rows: list[int]) -> HaloForgeError:
         """The error for a loss or gradient that is no number, with step and tasks."""
-        ids = sorted({self.rollouts.prompt(row).task.task_id for row in self.at_work})
+        ids = sorted({self.rollouts.prompt(row).task.task_id for row in rows})
         more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
         return HaloForgeError(
             f"{self.rollouts.name}: the {what} became {value} at step {self.state.global_step + 1}, on the tasks "
@@ -137,9 +115,10 @@ class _Watch(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         for parameter in model.parameters():
             if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-                raise self.trainer.no_number("gradient", math.nan)
+                raise self.trainer.no_number("gradient", math.nan, self.trainer.step_rows)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.step_rows = []
         every = self.trainer.rollouts.settings.keep_steps
         if every and state.global_step % every == 0 and state.global_step < state.max_steps:
             with self.trainer.as_it_came() as model:
@@ -172,7 +151,7 @@ def train_grpo(
     Raises HaloForgeError where loss or gradients are no numbers, and whatever the judge raises.
     """
     steps = run_steps(settings, len(prompts))
-    asked = [[prompt.task.task_id, prompt.ids] for prompt in prompts]
+    asked = [[asdict(prompt.task), prompt.ids] for prompt in prompts]
     folder = work / value_hash([origin, asked, settings.model_dump(), seed, name])
     rollouts = Rollouts(
         name, prompts, settings, tokenizer, judge, folder / "rollouts", seed, steps // settings.generation_steps
@@ -193,7 +172,7 @@ def train_grpo(
     trainer.plain.generation_config = trainer.own_generation
     if "ref" in getattr(trained, "peft_config", {}):
         trained.delete_adapter("ref")  # TRL's copy of the parent's adapter, which the KL term is measured from
-    result = TrainResult(trained, _metrics(rollouts, steps), curve=_curve(trainer.state.log_history))
+    result = TrainResult(trained, metrics(rollouts, steps), curve=curve(trainer.state.log_history))
     result.timing = {
         "train_seconds": round(seconds, 3),
         "generate_seconds": round(rollouts.seconds["generate"], 3),
@@ -244,7 +223,7 @@ def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=next(model.parameters()).dtype == torch.bfloat16,
-        use_cpu=load.device().type == "cpu",
+        use_cpu=devices.device().type == "cpu",
         **settings.model_dump(include=SAME_IN_TRL),
         logging_steps=1,  # TRL forgets what it has not logged when a run is resumed
         logging_nan_inf_filter=False,
@@ -268,52 +247,3 @@ def _trainer(model: Any, rollouts: Rollouts, folder: Path) -> _Trainer:
     )
     silence(trainer)
     return trainer
-
-
-def _curve(history: list[dict]) -> list[dict[str, float | int]]:
-    """A row per optimizer step, of the columns CURVE. `uniform` is the share of groups whose rewards are all the same:
-    they teach nothing; `entropy` (nats) and `kl` (where beta is not 0) are means over tokens, `tokens` is a
-    completion's mean length."""
-    names = {"uniform": "frac_reward_zero_std", "tokens": "completions/mean_length"}
-    rows: list[dict[str, float | int]] = []
-    for entry in history:
-        if "loss" not in entry:
-            continue
-        row: dict[str, Any] = {"step": entry["step"]}
-        for name in CURVE[1:]:
-            value = entry.get(names.get(name, name))
-            if value is None and rows:  # what TRL logs at a generation's first step holds for its others
-                value = rows[-1][name]
-            row[name] = None if value is None else float(f"{value:.6g}")
-        rows.append(row)
-    return rows
-
-
-def _metrics(rollouts: Rollouts, steps: int) -> dict[str, float | int | None]:
-    """Repeatable figures of a run, from its records: shares of the samples, of all and of the last tenth of the
-    generations. `no_signal` is the share of groups that were all paid the same."""
-    tail = max(1, rollouts.generations // 10)
-    figures: list[tuple[float, float, float, float]] = []
-    for generation in range(rollouts.generations):
-        verdicts = rollouts.read(Verdict, generation)
-        samples = rollouts.read(Sample, generation)
-        paid = [rollouts.judge.reward(verdict) or 0.0 for verdict in verdicts]
-        size = rollouts.settings.num_generations
-        groups = [paid[start : start + size] for start in range(0, len(paid), size)]
-        figures.append(
-            (
-                sum(paid) / len(paid),
-                sum(verdict.reward == 1 for verdict in verdicts) / len(verdicts),
-                sum(min(group) == max(group) for group in groups) / len(groups),
-                sum(sample.finish_reason == "length" for sample in samples) / len(samples),
-            )
-        )
-    found: dict[str, float | int | None] = {
-        "steps": steps,
-        "samples": len(rollouts.order) * rollouts.settings.num_generations,
-        "prompts_drawn": len(set(rollouts.order)),
-    }
-    for name, values in zip(("reward", "pass_rate", "no_signal", "truncated"), zip(*figures, strict=True), strict=True):
-        found[name] = round(sum(values) / len(values), 6)
-        found[f"{name}_last"] = round(sum(values[-tail:]) / tail, 6)
-    return found

@@ -5,6 +5,7 @@ that was killed goes on from a checkpoint, draws what came after it again, and e
 """
 
 import hashlib
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,11 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from stages.common import records
-from stages.common.errors import HaloForgeError
+from stages.common.errors import HaloForgeError, InputError
 from stages.common.records import Sample, Task, Verdict
-from stages.lm.chat import end_ids
+from stages.lm.chat import end_ids, prompt_ids
 from stages.settings.grpo import GrpoSettings
+from stages.settings.prompts import PromptSettings
 
 
 class Judge(Protocol):
@@ -41,6 +43,28 @@ class Prompt:
 
     task: Task
     ids: list[int]
+
+
+def fitting(
+    tasks: Sequence[Task],
+    tokenizer: PreTrainedTokenizerBase,
+    model: Any,
+    settings: GrpoSettings,
+    prompts: PromptSettings,
+) -> tuple[list[Prompt], int]:
+    """The tasks whose prompt leaves room for a completion in the model's context, and how many have none.
+
+    Raises InputError where none is left.
+    """
+    encoded = [Prompt(task, prompt_ids(tokenizer, task.prompt, task.language, prompts)) for task in tasks]
+    positions = getattr(model.config, "max_position_embeddings", None) or math.inf
+    fit = [p for p in encoded if len(p.ids) + settings.max_completion_length <= positions]
+    if not fit:
+        raise InputError(
+            f"grpo.max_completion_length: {settings.max_completion_length} tokens and a prompt exceed the model's "
+            f"context of {positions} tokens, for each of {len(encoded)} tasks"
+        )
+    return fit, len(encoded) - len(fit)
 
 
 @dataclass
