@@ -1,4 +1,4 @@
-"""Draw n completions per task from one checkpoint, in shards that a killed run resumes from.
+"""Draw n completions per task from one checkpoint, here or through servers, in shards that a killed run resumes from.
 
 python -m stages.sample --model models/sft --tasks data/mix/train.jsonl --out data/samples/cycle-1.jsonl --cycle 1
 """
@@ -12,7 +12,8 @@ from stages.common.params import Params, argument_parser
 from stages.common.records import Task, read_tasks
 from stages.common.timing import write_timing
 from stages.lm.sampling import Sampler
-from stages.lm.shards import sample_to_file
+from stages.lm.served import ServedSampler, over_servers
+from stages.lm.shards import over_processes, sample_to_file
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings
 from stages.settings.prompts import PromptSettings
@@ -58,7 +59,8 @@ def main() -> None:
         own = params.top(CycleSettings, f"cycles.{args.cycle}")
         if own.temperature is not None:
             settings = settings.model_copy(update={"temperature": own.temperature})
-    sampler = Sampler(
+    served = settings.backend == "openai"
+    sampler = (ServedSampler if served else Sampler)(
         checkpoint=args.model,
         settings=settings,
         prompts=params.section(PromptSettings, "prompts"),
@@ -74,7 +76,7 @@ def main() -> None:
         )
     if args.section == "sample":  # a benchmark counts every task
         tasks = distinct(tasks)
-    timing = sample_to_file(sampler, tasks, args.out)
+    timing = sample_to_file(sampler, tasks, args.out, over_servers if served else over_processes)
     write_timing(args.timing, timing)
 
 

@@ -105,11 +105,16 @@ def _load_weights(path: Path, compute: ComputeSettings) -> PreTrainedModel:
 def _load_adapter(path: Path, compute: ComputeSettings, trainable: bool) -> Any:
     from peft import PeftModel
 
+    return PeftModel.from_pretrained(_load_weights(base_of(path), compute), path, is_trainable=trainable)
+
+
+def base_of(path: Path) -> Path:
+    """The directory of an adapter's base model. Raises InputError where it is not there."""
     named = json.loads((path / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     base = next((p for p in (Path(named or ""), path.parent / Path(named or "").name) if named and p.is_dir()), None)
     if base is None:
         raise InputError(f"{path}: adapter of the base model '{named}', which is not there")
-    return PeftModel.from_pretrained(_load_weights(base, compute), path, is_trainable=trainable)
+    return base
 
 
 def save(path: Path | str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
