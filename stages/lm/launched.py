@@ -120,7 +120,7 @@ def _wait(started: list[tuple[subprocess.Popen[bytes], str, Path]], settings: Se
                 except Failure as failure:
                     if time.monotonic() > deadline:
                         raise HaloForgeError(
-                            f"servers.launch: no answer within {settings.launch_seconds:g} s ({failure}); {_end_of(log)}"
+                            f"servers.launch: no answer in {settings.launch_seconds:g} s ({failure}); {_end_of(log)}"
                         ) from None
                     continue
                 waiting.remove((process, url, log))

@@ -20,6 +20,7 @@ from stages.settings.servers import ServerSettings
 LONGEST_REST = 60.0  # seconds, unless the server asks for more
 LONGEST_WAIT = 900.0  # seconds that a server may ask for; beyond it the server is given up
 OF_THE_REQUEST = (400, 413, 422)  # HTTP statuses that every server would answer
+KEPT = "whole shards are kept, run again to go on"
 NOT_ITS_FAULT = ("rate_limit", "unreachable")  # failures that say nothing of the request
 
 
@@ -122,17 +123,20 @@ class Pool:
         self._waiting.appendleft(request)
         if failure.kind not in NOT_ITS_FAULT:
             request.attempts += 1
+        if server.dropped:
+            return
+        now = time.monotonic()
+        counts = failure.lasting or now >= server.until
+        server.strikes += counts
+        if failure.lasting or server.strikes > self.settings.retries or (failure.wait or 0) > LONGEST_WAIT:
+            self._drop(server, request, failure)
+            return
         if request.attempts > self.settings.retries:
             raise HaloForgeError(
-                f"task {request.label}: {request.attempts} attempts failed, the last at {server.api.base_url}: {failure}; "
-                "whole shards are kept, run again to go on"
+                f"task {request.label}: {request.attempts} attempts failed, the last at {server.api.base_url}: "
+                f"{failure}; {KEPT}"
             )
-        now = time.monotonic()
-        if server.dropped or (now < server.until and not failure.lasting):
-            return
-        server.strikes += 1
-        if failure.lasting or server.strikes > self.settings.retries or (failure.wait or 0) > LONGEST_WAIT:
-            self._drop(server, failure)
+        if not counts:
             return
         rest = min(self.settings.backoff_seconds * 2 ** (server.strikes - 1), LONGEST_REST)
         rest = failure.wait if failure.wait is not None else rest
@@ -141,13 +145,12 @@ class Pool:
         if failure.status != TOO_MANY or server.strikes == 1:
             print(said, file=sys.stderr, flush=True)
 
-    def _drop(self, server: Server, failure: Failure) -> None:
+    def _drop(self, server: Server, request: Request, failure: Failure) -> None:
         server.dropped = True
         left = sum(not other.dropped for other in self.servers)
         if not left:
             raise HaloForgeError(
-                f"no server is left; the last, {server.api.base_url}: {failure}; whole shards are kept, "
-                "run again to go on"
+                f"no server is left; the last, {server.api.base_url}, at task {request.label}: {failure}; {KEPT}"
             )
         told = f"{server.api.base_url}: dropped: {failure}; its work goes to the {left} left"
         print(told, file=sys.stderr, flush=True)

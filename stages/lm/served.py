@@ -104,14 +104,15 @@ class ServedSampler:
         """One sample from a server. Raises Failure; a prompt without room is an answer with nothing in it."""
         if self._no_room(task):
             return Answer("", CONTEXT, 0)
+        logprobs = server.logprobs
         try:
-            return self._read(server, self._send(server, task, number))
+            return self._read(server, self._send(server, task, number, logprobs))
         except Failure as failure:
             if failure.status not in OF_THE_REQUEST:
                 raise
             if NO_ROOM.search(str(failure)):
                 return Answer("", CONTEXT, 0)
-            if not server.logprobs or "logprob" not in str(failure):
+            if not logprobs or "logprob" not in str(failure):
                 raise
             server.logprobs = False
             return self.ask(server, task, number)
@@ -122,7 +123,7 @@ class ServedSampler:
         _, ids = self._rendered[task.task_id]
         return len(ids) + self.settings.max_new_tokens > self.positions
 
-    def _send(self, server: Server, task: Task, number: int) -> Any:
+    def _send(self, server: Server, task: Task, number: int, logprobs: bool) -> Any:
         s, chat = self.settings, self.settings.servers.endpoint == "chat"
         fields = {
             "max_tokens": s.max_new_tokens,
@@ -133,7 +134,7 @@ class ServedSampler:
         }
         if server.kind in TAKES_STOPS:
             fields["stop_token_ids"] = self.ends
-        if server.logprobs:
+        if logprobs:
             fields["logprobs"] = True if chat else 1
         client = server.api.client
         if chat:
