@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft control grpo generate test lint format doctor bench-sample bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft control grpo generate serve merge test lint format doctor bench-sample bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ grpo: setup ## Run GRPO RUN=1 from the checkpoint PARENT=sft and its benchmark, 
 
 generate: setup ## Have an LLM write examples to data/specs/SPEC.yaml (BACKEND=deepseek, MODEL=...); the verified ones are kept
 	$(BIN)/python -m stages.specs --add "$(SPEC)" $(if $(BACKEND),--backend "$(BACKEND)") $(if $(MODEL),--model "$(MODEL)")
+
+serve: setup ## Serve a checkpoint with vLLM for sampling: MODEL=models/sft (PORT=8000)
+	$(BIN)/python -m stages.serve --model "$(MODEL)" $(if $(PORT),--port "$(PORT)")
+
+merge: setup ## Merge an adapter and its base into a whole model: MODEL=models/cycle-1 OUT=build/merged/cycle-1
+	$(BIN)/python -m stages.merge --model "$(MODEL)" --out "$(OUT)"
 
 test: setup ## Run the tests, files side by side
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -20,13 +20,13 @@ from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import write_json
 from stages.common.params import Params, argument_parser
+from stages.common.secrets import Secrets
 from stages.common.timing import write_timing
 from stages.llm.asking import Asked, Asker
 from stages.llm.backends import Backend, connect
 from stages.llm.examples import Seen
 from stages.llm.ledger import Ledger
 from stages.llm.rounds import Bench, Outcome, Rounds, expect_examples_to_pass
-from stages.llm.secrets import Secrets
 from stages.settings.compute import ComputeSettings
 from stages.settings.data import DataSettings
 from stages.settings.generate import GenerateSettings, check_specs

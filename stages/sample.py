@@ -1,4 +1,4 @@
-"""Draw n completions per task from one checkpoint, in shards that a killed run resumes from.
+"""Draw n completions per task from one checkpoint, here or through servers, in shards that a killed run resumes from.
 
 python -m stages.sample --model models/sft --tasks data/mix/train.jsonl --out data/samples/cycle-1.jsonl --cycle 1
 """
@@ -16,7 +16,8 @@ from stages.common.rates import due, read_rates
 from stages.common.records import Task, read_tasks
 from stages.common.timing import write_timing
 from stages.lm.sampling import Sampler
-from stages.lm.shards import sample_to_file
+from stages.lm.served import ServedSampler, over_servers
+from stages.lm.shards import over_processes, sample_to_file
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
@@ -63,7 +64,8 @@ def main() -> None:
         own = params.top(CycleSettings, f"cycles.{args.cycle}")
         settings = with_temperature(settings, own, place)
         model = start_of(model, args.lineage, own.use_regressed)
-    sampler = Sampler(
+    served = settings.backend == "openai"
+    sampler = (ServedSampler if served else Sampler)(
         checkpoint=model,
         settings=settings,
         prompts=params.section(PromptSettings, "prompts"),
@@ -77,7 +79,7 @@ def main() -> None:
         write_timing(args.timing, {})
         return
     tasks = chosen(args, settings, place)
-    timing = sample_to_file(sampler, tasks, args.out)
+    timing = sample_to_file(sampler, tasks, args.out, over_servers if served else over_processes)
     write_timing(args.timing, timing)
 
 

@@ -17,8 +17,8 @@ from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import replacing
 from stages.common.params import DEFAULT_PATH, Params, argument_parser
+from stages.common.secrets import Secrets
 from stages.common.yaml_files import round_trip
-from stages.llm.secrets import Secrets
 from stages.settings.check import check_all
 from stages.settings.generate import PRESETS, GenerateSettings, check_specs
 from stages.settings.spec import load_spec

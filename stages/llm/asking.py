@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stages.common.api import Failure
 from stages.common.errors import HaloForgeError
 from stages.common.files import value_hash
 from stages.common.progress import Progress
-from stages.llm.backends import Backend, Failure, Messages, money, priced
+from stages.common.secrets import Secrets
+from stages.llm.backends import Backend, Messages, money, priced
 from stages.llm.ledger import Answer, CapReached, Ledger
-from stages.llm.secrets import Secrets
 from stages.settings.generate import GenerateSettings
 
 LONGEST_PAUSE = 60.0  # seconds between attempts, unless the server asks for more

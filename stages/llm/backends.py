@@ -1,39 +1,15 @@
-"""Servers that answer: one request, its answer or the kind of its failure. No retries here, see asking.py.
+"""Servers that answer: one request, its answer or the kind of its failure. No retries here, see asking.py."""
 
-The clients of openai and anthropic are imported where they are used. Their answers are read as they come, so that the
-time limit holds for the whole answer, and not just for the pause between two pieces of it.
-"""
-
-import json
-import logging
-import re
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
-from stages.common.errors import HaloForgeError, InputError
+from stages.common.api import Api, garbage
+from stages.common.errors import InputError
+from stages.common.secrets import Secrets
 from stages.llm.ledger import Answer
-from stages.llm.secrets import Secrets
 from stages.settings.generate import GenerateSettings
 
-LONGEST_BODY = 32 << 20  # bytes of an answer
-NO_KEY = "none"  # what a server that wants no key is sent, since the clients insist on one
-TOO_MANY = 429
-PASSING = (408, 409, 425, TOO_MANY)  # and 5xx; other errors of the 4xx stay
-GATEWAY_TIMEOUTS = (408, 504, 522, 524)
-NOISY = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2")
 Messages = list[dict[str, str]]
-
-
-class Failure(Exception):
-    """A request without an answer. `lasting`: another attempt would fail as well; `free`: it has cost nothing."""
-
-    def __init__(self, kind: str, text: str, *, free: bool, lasting: bool = False, wait: float | None = None) -> None:
-        super().__init__(text)
-        self.kind, self.free, self.lasting = kind, free, lasting
-        self.wait = wait  # seconds that the server asks to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +31,16 @@ class Backend(Protocol):
         """Answers in order. Raises Failure."""
 
 
-class Server:
+class Server(Api):
     """An HTTP API; `body` and `read` make it OpenAI's or Anthropic's."""
 
     batch = 1
-    package = ""
 
     def __init__(self, settings: GenerateSettings, secrets: Secrets) -> None:
-        self.settings, self.secrets = settings, secrets
+        self.settings = settings
         self.model = settings.model_name
-        try:
-            self.module: Any = __import__(self.package)
-        except ImportError:
-            raise HaloForgeError(
-                f"backend '{settings.backend}' needs the package {self.package}: pip install -e '.[generate]'"
-            ) from None
-        # OPENAI_LOG=debug and the like would have whole requests printed.
-        for name in NOISY:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.base_url = settings.base_url or settings.preset.base_url or ""
-        self.client = self._client(self.base_url, secrets.key or NO_KEY)
-
-    def _client(self, base_url: str, key: str) -> Any:
-        raise NotImplementedError
+        base_url = settings.base_url or settings.preset.base_url or ""
+        super().__init__(f"backend '{settings.backend}'", base_url, settings.timeout_seconds, secrets)
 
     def _send(self, messages: Messages) -> Any:
         """The context of the response, to be read as it comes."""
@@ -87,66 +50,17 @@ class Server:
         """KeyError, IndexError, TypeError for a body of another form."""
         raise NotImplementedError
 
-    def _options(self) -> dict[str, Any]:
-        # No redirects: a header with the key would go along to another host.
-        http = self.module.DefaultHttpxClient(follow_redirects=False)
-        return {"max_retries": 0, "timeout": self.settings.timeout_seconds, "http_client": http}
-
     def ask(self, prompts: list[Messages]) -> list[Reply]:
         """One prompt, one request."""
-        deadline = time.monotonic() + self.settings.timeout_seconds
+        body = self.receive(self._send(prompts[0]))
         try:
-            with self._send(prompts[0]) as response:
-                body = _collect(response.iter_bytes(), deadline)
-        except Exception as error:  # the clients and what they stand on have many classes of errors
-            raise self._failure(error) from None
-        try:
-            return [self._read(json.loads(body))]
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-            raise Failure("garbage", "the answer is not what the API promises", free=False) from None
-
-    def _failure(self, error: Exception) -> Failure:
-        said = re.sub(r"^Error code: \d+ - ", "", " ".join(str(error).split()))
-        text = self.secrets.redact(said)[:200]
-        module = self.module
-        if isinstance(error, Failure):
-            return error
-        if isinstance(error, module.APIStatusError):
-            return self._status(error, text)
-        cause = _cause(error)
-        name = type(cause).__name__
-        if "ConnectError" in name or "ConnectTimeout" in name:
-            why = self.secrets.redact(" ".join(str(cause).split()))[:100] or name
-            return Failure("unreachable", f"no connection to {self.base_url}: {why}", free=True)
-        if isinstance(error, module.APITimeoutError) or "Timeout" in name:
-            return _late(self.settings.timeout_seconds)
-        ours = type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")
-        if isinstance(error, module.APIConnectionError) or ours:
-            return Failure("connection_lost", "the connection was lost in the middle", free=False)
-        return Failure("client", f"{type(error).__name__}: {text}", free=False, lasting=True)
-
-    def _status(self, error: Any, text: str) -> Failure:
-        status = error.status_code
-        if status in (401, 403):
-            # Servers quote parts of the key in what they say here.
-            where = self.settings.key_env or self.settings.preset.key_env
-            hint = f"check the key in {where}" if where else "it wants a key: name its variable by key_env"
-            return Failure("denied", f"the server refuses access ({status}); {hint}", free=True, lasting=True)
-        passing = status in PASSING or status >= 500
-        kind = {TOO_MANY: "rate_limit"}.get(status, "server_error" if status >= 500 else "refused_request")
-        wait = _retry_after(error.response.headers.get("retry-after"))
-        # A gateway that gave up waiting says nothing of the server behind it, which may have answered, and charged.
-        free = status not in GATEWAY_TIMEOUTS
-        return Failure(kind, f"HTTP {status}: {text}", free=free, lasting=not passing, wait=wait)
+            return [self._read(body)]
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise garbage() from None
 
 
 class OpenAI(Server):
     """OpenAI's chat completions, which most servers speak."""
-
-    package = "openai"
-
-    def _client(self, base_url: str, key: str) -> Any:
-        return self.module.OpenAI(base_url=base_url, api_key=key, **self._options())
 
     def _send(self, messages: Messages) -> Any:
         fields: dict[str, Any] = {self.settings.preset.length_field: self.settings.max_tokens}
@@ -205,42 +119,6 @@ def priced(reply: Reply, reserve: Answer, prices: tuple[float, float] | None) ->
 def money(tokens_in: int, tokens_out: int, prices: tuple[float, float] | None) -> float:
     """What tokens cost, by the prices per million; 0 where these are not known."""
     return (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6 if prices else 0.0
-
-
-def _collect(chunks: Iterable[bytes], deadline: float) -> bytes:
-    body = bytearray()
-    for chunk in chunks:
-        body += chunk
-        if time.monotonic() > deadline:
-            raise _late(None)
-        if len(body) > LONGEST_BODY:
-            raise Failure("garbage", "the answer has no end", free=False)
-    return bytes(body)
-
-
-def _late(seconds: float | None) -> Failure:
-    told = f"within {seconds:g} s" if seconds else "in time"
-    return Failure("timeout", f"no whole answer {told}", free=False)
-
-
-def _cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header, which gives them or a date; None for none, or for nonsense."""
-    if value is None:
-        return None
-    try:
-        return min(max(0.0, float(value)), 86_400.0) if float(value) == float(value) else None
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _string(value: Any) -> str:

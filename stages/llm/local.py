@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from stages.common.api import Failure
 from stages.common.errors import InputError
 from stages.common.files import value_hash
 from stages.common.records import Task
-from stages.llm.backends import Failure, Messages, Reply
+from stages.llm.backends import Messages, Reply
 from stages.lm import devices, load
 from stages.lm.sampling import Sampler
 from stages.settings.compute import ComputeSettings

@@ -46,7 +46,7 @@ class Sampler:
     def fingerprint(self, tasks: Sequence[Task]) -> str:
         """Digest of every input of the samples; shards of another fingerprint are never reused."""
         tasks_digest = value_hash([[t.task_id, t.language, t.prompt] for t in tasks])
-        settings = self.settings.model_dump(exclude={"workers"})  # the one that does not change the text
+        settings = self.settings.model_dump(exclude={"workers", "backend", "servers"})  # the others change the text
         origin = load.origin(self.checkpoint, self.compute)
         return value_hash([origin, tasks_digest, settings, self.prompts.system, self.seed, self.stream])
 

@@ -11,29 +11,83 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, contextmanager
 from ctypes import CDLL
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from stages.common import records
 from stages.common.files import replacing
 from stages.common.progress import Progress
-from stages.common.records import Task
+from stages.common.records import Sample, Task
 from stages.lm import devices
-from stages.lm.sampling import Sampler
+from stages.settings.sampling import SampleSettings
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def sample_to_file(sampler: Sampler, tasks: Sequence[Task], out: Path) -> dict[str, Any]:
+class Drawer(Protocol):
+    """Whatever draws samples: the embedded sampler, or the one that asks servers."""
+
+    settings: SampleSettings
+
+    def fingerprint(self, tasks: Sequence[Task]) -> str:
+        """Digest of every input of the samples; shards of another fingerprint are never reused."""
+
+
+class ShardSampler(Drawer, Protocol):
+    """Draws a whole shard in this process."""
+
+    def load(self) -> None:
+        """What is shared by all shards, before processes are forked."""
+
+    def sample_shard(self, tasks: Sequence[Task], shard: int) -> list[Sample]:
+        """`n` samples of each task, in the order of the tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The shards of a run and where they go."""
+
+    shards: list[Sequence[Task]]
+    missing: list[int]  # numbers of the shards that are not there yet
+    folder: Path
+
+    def write(self, number: int, samples: list[Sample]) -> tuple[int, int]:
+        """Write a shard, whole or not at all; (number, its tokens)."""
+        records.write(_shard_file(self.folder, number), samples)
+        return number, sum(sample.tokens or 0 for sample in samples)
+
+
+# Makes what is needed to draw, and gives (figures for the timing, (shard, its tokens) as shards are finished).
+Drawing = AbstractContextManager[tuple[dict[str, Any], Iterator[tuple[int, int]]]]
+Spread = Callable[[Any, Work], Drawing]
+
+
+@contextmanager
+def over_processes(sampler: ShardSampler, work: Work) -> Iterator[tuple[dict[str, Any], Iterator[tuple[int, int]]]]:
+    """Shards over processes of one thread each on the CPU, one process on an accelerator."""
+    workers = 1
+    if devices.device().type == "cpu":
+        workers = min(sampler.settings.workers or len(os.sched_getaffinity(0)), len(work.missing))
+        devices.use_threads(1)
+    sampler.load()
+    yield {"processes": workers}, _run_shards(sampler, work, workers)
+
+
+def sample_to_file(
+    sampler: Drawer, tasks: Sequence[Task], out: Path, spread: Spread = over_processes
+) -> dict[str, Any]:
     """Draw `n` samples of every task into the JSON Lines file `out`, in the order of the tasks.
 
     Whole shards are kept in `OUT.partial/` until the end. Returns what varies from run to run: seconds, tokens per
-    second (of shards drawn in this run), processes. Raises InputError for a broken checkpoint or too long a prompt.
+    second (of shards drawn in this run), processes or servers. Raises InputError for a broken checkpoint or too long
+    a prompt.
     """
     partial = out.with_name(out.name + ".partial")
     folder = partial / sampler.fingerprint(tasks)
@@ -46,7 +100,8 @@ def sample_to_file(sampler: Sampler, tasks: Sequence[Task], out: Path) -> dict[s
     missing = [number for number in range(len(shards)) if not _shard_file(folder, number).exists()]
     if len(missing) < len(shards):
         print(f"{out}: {len(shards) - len(missing)} of {len(shards)} shards are there, going on", flush=True)
-    timing = _draw(sampler, shards, missing, folder, f"sample {out.stem}") if missing else {}
+    work = Work(shards, missing, folder)
+    timing = _draw(sampler, work, spread, f"sample {out.stem}") if missing else {}
     with replacing(out) as file:
         for number in range(len(shards)):
             with _shard_file(folder, number).open(encoding="utf-8") as shard:
@@ -59,46 +114,39 @@ def _shard_file(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05}.jsonl"
 
 
-def _draw(
-    sampler: Sampler, shards: list[Sequence[Task]], missing: list[int], folder: Path, label: str
-) -> dict[str, Any]:
-    workers = 1
-    if devices.device().type == "cpu":
-        workers = min(sampler.settings.workers or len(os.sched_getaffinity(0)), len(missing))
-        devices.use_threads(1)
-    sampler.load()
-    done = sum(len(tasks) for number, tasks in enumerate(shards) if number not in set(missing))
+def _draw(sampler: Drawer, work: Work, spread: Spread, label: str) -> dict[str, Any]:
+    shards = work.shards
+    done = sum(map(len, shards)) - sum(len(shards[number]) for number in work.missing)
     tokens = 0
-    started = time.monotonic()
-    with Progress(label, sum(map(len, shards)), "tasks", done) as progress:
-        for number, count in _run_shards(sampler, shards, missing, folder, workers):
-            tokens += count
-            progress.update(len(shards[number]), f"{tokens / progress.seconds:,.0f} tokens/s")
-    seconds = time.monotonic() - started
+    with spread(sampler, work) as (who, finished):
+        started = time.monotonic()
+        with Progress(label, sum(map(len, shards)), "tasks", done) as progress:
+            for number, count in finished:
+                tokens += count
+                progress.update(len(shards[number]), f"{tokens / progress.seconds:,.0f} tokens/s")
+        seconds = time.monotonic() - started
     return {
         "sample_seconds": round(seconds, 3),
         "sampled_tokens": tokens,
         "tokens_per_second": round(tokens / seconds, 1),
-        "samples_per_second": round(sum(len(shards[n]) for n in missing) * sampler.settings.n / seconds, 2),
-        "processes": workers,
+        "samples_per_second": round(sum(len(shards[n]) for n in work.missing) * sampler.settings.n / seconds, 2),
+        **who,
     }
 
 
-_worker_state: tuple[Sampler, list[Sequence[Task]], Path] | None = None
+_worker_state: tuple[ShardSampler, Work] | None = None
 
 
-def _run_shards(
-    sampler: Sampler, shards: list[Sequence[Task]], missing: list[int], folder: Path, workers: int
-) -> Iterator[tuple[int, int]]:
+def _run_shards(sampler: ShardSampler, work: Work, workers: int) -> Iterator[tuple[int, int]]:
     """Yield (shard, its tokens) as shards are finished."""
     global _worker_state  # noqa: PLW0603 - forked workers inherit the loaded model through it, unpickled
-    _worker_state = (sampler, shards, folder)
+    _worker_state = (sampler, work)
     if workers == 1:
-        yield from map(_work, missing)
+        yield from map(_work, work.missing)
         return
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(workers, mp_context=fork, initializer=_start_worker, initargs=(os.getpid(),)) as pool:
-        futures = [pool.submit(_work, number) for number in missing]
+        futures = [pool.submit(_work, number) for number in work.missing]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -119,7 +167,5 @@ def _start_worker(parent: int) -> None:
 
 def _work(number: int) -> tuple[int, int]:
     assert _worker_state is not None
-    sampler, shards, folder = _worker_state
-    samples = sampler.sample_shard(shards[number], number)
-    records.write(_shard_file(folder, number), samples)
-    return number, sum(sample.tokens or 0 for sample in samples)
+    sampler, work = _worker_state
+    return work.write(number, sampler.sample_shard(work.shards[number], number))

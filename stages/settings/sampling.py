@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from stages.common.params import Settings
+from stages.settings.servers import ServerSettings
 
 
 class CurriculumSettings(Settings):
@@ -44,3 +45,7 @@ class SampleSettings(Settings):
     workers: int = Field(
         0, ge=0, description="Processes on the CPU, one thread each; 0 = all cores. No effect on text."
     )
+    backend: Literal["transformers", "openai"] = Field(
+        "transformers", description="Who draws: this process, or OpenAI-compatible servers."
+    )
+    servers: ServerSettings = Field(default=ServerSettings(), description="Those servers, for backend `openai`.")

@@ -51,6 +51,9 @@ class Scripted:
             def do_POST(self) -> None:
                 outer._serve(self)
 
+            def do_GET(self) -> None:
+                outer._get(self)
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -90,6 +93,9 @@ class Scripted:
                 self._answer(handler, step("\n".join(m["content"] for m in body["messages"])), "stop")
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client has lost its patience
+
+    def _get(self, handler: BaseHTTPRequestHandler) -> None:
+        self._send(handler, 404, b"{}")
 
     def _answer(self, handler: BaseHTTPRequestHandler, text: str, finish: str) -> None:
         if handler.path.endswith("/messages"):
