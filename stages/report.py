@@ -131,7 +131,8 @@ def regressed(folder: Path, params: Params) -> list[str]:
     """A line for each cycle whose validation pass@1 fell, and for its children."""
     lines = []
     for number, entry in params.raw["cycles"].items():
-        found = read_json(folder / "validation" / f"cycle-{number}.json")
+        path = folder / "validation" / f"cycle-{number}.json"
+        found = read_json(path) if path.exists() else {}
         if found.get("regressed"):
             children = [n for n, other in params.raw["cycles"].items() if other["parent"] == f"cycle-{number}"]
             overruled = [n for n in children if params.raw["cycles"][n].get("use_regressed")]

@@ -1,6 +1,6 @@
 """pass@1 of a checkpoint on the validation tasks, and whether cycles may go on from it.
 
-python -m stages.validate --model models/cycle-1 --samples data/validation/cycle-1/samples.jsonl \
+python -m stages.validate --name cycle-1 --samples data/validation/cycle-1/samples.jsonl \
     --tasks data/mix/validation.jsonl --parent data/lineage/sft.json --out data/lineage/cycle-1.json \
     --verdicts data/validation/cycle-1/verdicts.jsonl --metrics metrics/validation/cycle-1.json
 """
@@ -47,7 +47,7 @@ def sentence(name: str, parent: dict[str, Any] | None, own: dict[str, Any], line
 def main() -> None:
     """Judge the samples, compare with the parent, write."""
     parser = argument_parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the checkpoint; its name alone is used")
+    parser.add_argument("--name", required=True, help="the checkpoint's name, such as cycle-1")
     parser.add_argument("--samples", type=Path, required=True, help="its samples of the validation tasks")
     parser.add_argument("--tasks", type=Path, required=True, help="the validation tasks; there may be none")
     parser.add_argument("--parent", type=Path, help="the parent's lineage")
@@ -68,8 +68,8 @@ def main() -> None:
         write_timing(args.timing, timing)
     else:
         records.write(args.verdicts, [])
-    lineage = judged(args.model.name, own, parent, settings.stop)
-    print(sentence(args.model.name, parent, own, lineage))
+    lineage = judged(args.name, own, parent, settings.stop)
+    print(sentence(args.name, parent, own, lineage))
     write_json(args.out, lineage)
     if args.metrics:
         write_json(args.metrics, {**own, "tasks": len(tasks), "regressed": int(lineage["regressed"])})

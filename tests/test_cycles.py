@@ -22,8 +22,8 @@ def test_the_chain_grows_by_exactly_the_lines_that_are_new(params: Path, stage: 
     assert "added cycle-4, cycle-5" in out
     changes = [line for line in difflib.ndiff(before, params.read_text().splitlines()) if line[0] in "+-?"]
     assert changes == [
-        '+   "4": {parent: cycle-3, temperature: null, threshold: null, learning_rate: null}',
-        '+   "5": {parent: cycle-4, temperature: null, threshold: null, learning_rate: null}',
+        '+   "4": {parent: cycle-3, temperature: null, threshold: null, learning_rate: null, use_regressed: false}',
+        '+   "5": {parent: cycle-4, temperature: null, threshold: null, learning_rate: null, use_regressed: false}',
         "+   - cycle-4",
         "+   - cycle-5",
     ]

@@ -56,13 +56,19 @@ def test_what_becomes_of_thoughts_touches_training_only() -> None:
     assert {name: used for name, used in users.items() if used} == {
         "sft": {section},
         "raft": {section},
+        "control": {section},
+        "validate-sample": {f"{section}.system"},
+        "validate-sample-sft": {f"{section}.system"},
         "sample": {f"{section}.system"},
         "benchmark-sample": {f"{section}.system"},
         "grpo": {f"{section}.system"},
     }
 
 
-@pytest.mark.parametrize("script", ["verify", "benchmark", "prepare", "mix", "report", "cycles", "grpo_runs", "doctor"])
+@pytest.mark.parametrize(
+    "script",
+    ["verify", "benchmark", "validate", "controls", "prepare", "mix", "report", "cycles", "grpo_runs", "doctor"],
+)
 def test_scripts_that_judge_or_count_never_import_torch(script: str) -> None:
     assert not {path.name for path in graph.closure({f"stages.{script}"}) if "stages/lm/" in path.as_posix()}
 

@@ -17,7 +17,8 @@ from tests.test_readme import commands
 
 pytestmark = pytest.mark.slow
 
-CYCLE_2 = {"raft@2", "benchmark-sample@cycle-2", "benchmark@cycle-2", "report"}
+CYCLE_2 = {"raft@2", "validate-sample@2", "validate@2", "benchmark-sample@cycle-2", "benchmark@cycle-2", "report"}
+CYCLE_3 = "parent: cycle-2, temperature: null, threshold: null, learning_rate: null, use_regressed: false"
 
 
 class Project:
@@ -76,9 +77,7 @@ def copy_project(path: Path) -> Project:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The smoke profile with a chain of two cycles, run once."""
     project = copy_project(tmp_path_factory.mktemp("project") / "halo-forge")
-    project.edit(
-        "params.yaml", '  "3": {parent: cycle-2, temperature: null, threshold: null, learning_rate: null}\n', ""
-    )
+    project.edit("params.yaml", f'  "3": {{{CYCLE_3}}}\n', "")
     project.edit("params.yaml", "  - cycle-3\n", "")
     project.commit("start")
     project.repro()
@@ -159,7 +158,7 @@ def test_touching_a_verifier_verifies_again_and_samples_nothing(project: Project
     ran = project.repro()
     assert {"verify@1", "verify@2", "benchmark@sft", "benchmark@cycle-2"} <= ran
     # The verdicts are the same, so nothing is selected or trained again.
-    assert {name.partition("@")[0] for name in ran} == {"prepare", "verify", "benchmark"}
+    assert {name.partition("@")[0] for name in ran} == {"prepare", "verify", "validate-sft", "validate", "benchmark"}
 
 
 def test_a_verifier_that_judges_otherwise_reruns_what_follows(project: Project) -> None:
@@ -214,7 +213,8 @@ def test_the_readme_s_dvc_commands_run(project: Project) -> None:
 
 def test_one_more_cycle_runs_only_that_cycle(project: Project) -> None:
     ran = Project.stages_run(project.run("python", "-m", "stages.cycles", "--cycles", "3"))
-    assert ran == {"sample@3", "verify@3", "raft@3", "benchmark-sample@cycle-3", "benchmark@cycle-3", "report"}
+    own = {"sample@3", "verify@3", "raft@3", "validate-sample@3", "validate@3"}
+    assert ran == {*own, "benchmark-sample@cycle-3", "benchmark@cycle-3", "report"}
     assert '+  "3": {parent: cycle-2' in project.run("git", "diff", "params.yaml")
     assert "cycle-3" in (project.path / "metrics/report/learning_curve.csv").read_text()
 
@@ -222,6 +222,44 @@ def test_one_more_cycle_runs_only_that_cycle(project: Project) -> None:
 def test_a_shorter_run_stops_at_its_cycle(project: Project) -> None:
     project.edit("params.yaml", '"3": {parent: cycle-2, temperature: null', '"3": {parent: cycle-2, temperature: 0.9')
     assert Project.stages_run(project.run("python", "-m", "stages.cycles", "--cycles", "2")) == set()
+
+
+def test_a_cycle_that_regresses_is_kept_and_not_gone_on_from(project: Project) -> None:
+    project.edit("params.yaml", '"3": {parent: cycle-2, temperature: 0.9', '"3": {parent: cycle-2, temperature: null')
+    cycle_2 = '"2": {parent: cycle-1, temperature: null, threshold: null, learning_rate: '
+    project.edit("params.yaml", cycle_2 + "null", cycle_2 + "0.5")
+    output = project.run("dvc", "repro", "report")
+    assert re.search(r"cycle-2: pass@1 0\.\d+ .*below .* of cycle-1: REGRESSED", output)
+    assert "cycle-2 has regressed: going on from cycle-1" in output
+    assert "cycle-2 REGRESSED on validation" in output
+    assert "cycle 3 went on from what came before" in output
+    assert project.metrics("validation/cycle-2")["regressed"] == 1
+    assert (project.path / "models/cycle-2/model.safetensors").is_file()
+    first = json.loads((project.path / "data/samples/cycle-3.jsonl").read_text().splitlines()[0])
+    assert first["checkpoint"] == "cycle-1"
+    trained = [json.loads(line)["cycle"] for line in (project.path / "data/training/cycle-3.jsonl").open()]
+    assert set(trained) <= {"1", "3"}, "nor is what it was trained on"
+    # Unless asked.
+    project.edit("params.yaml", CYCLE_3, CYCLE_3.replace("false", "true"))
+    assert Project.stages_run(project.run("dvc", "repro", "sample@3")) == {"sample@3"}
+    first = json.loads((project.path / "data/samples/cycle-3.jsonl").read_text().splitlines()[0])
+    assert first["checkpoint"] == "cycle-2"
+    project.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
+    project.run("dvc", "checkout", "-q", "--force")
+
+
+def test_a_control_stands_beside_its_cycle(project: Project) -> None:
+    ran = Project.stages_run(output := project.run("python", "-m", "stages.controls", "--cycle", "1"))
+    assert ran == {"control@1", "benchmark-sample@control-1", "benchmark@control-1", "report"}
+    assert "RAFT beside its control" in output
+    metrics = project.metrics("control/1")
+    assert metrics["unverified"] == metrics["accepted_by_the_cycle"] == project.metrics("raft/cycle-1")["accepted"]
+    examples = [json.loads(line) for line in (project.path / "data/training/control-1.jsonl").open()]
+    assert all(example["reward"] == 0 for example in examples)
+    assert "control-1" in (project.path / "metrics/report/learning_curve.csv").read_text()
+    row = (project.path / "metrics/report/control.csv").read_text().splitlines()[1].split(",")
+    assert float(row[3]) == pytest.approx(float(row[1]) - float(row[2]), abs=1e-5)
+    assert float(row[4]) <= float(row[3]) <= float(row[5])
 
 
 def test_a_failed_stage_leaves_nothing_half_written(project: Project) -> None:

@@ -4,10 +4,12 @@ import pytest
 
 from stages.common.demonstrations import demonstrations
 from stages.common.errors import InputError
-from stages.common.records import Example, Sample, Task, Verdict
-from stages.common.selection import paired, replayed, select
+from stages.common.rates import Counting
+from stages.common.records import Example, Rate, Sample, Task, Verdict
+from stages.common.selection import paired, replayed, select, unverified, weighted
+from stages.settings.cycle import CycleSettings
 from stages.settings.prompts import PromptSettings
-from stages.settings.raft import RaftSettings, ReplaySettings
+from stages.settings.raft import HardnessSettings, RaftSettings, ReplaySettings, for_cycle
 from stages.settings.training import TrainSettings
 from tests.conftest import make_task
 
@@ -48,6 +50,53 @@ def test_the_cap_is_per_task_so_that_easy_tasks_do_not_crowd_out_hard_ones() -> 
 def test_best_rewards_first_then_lowest_number() -> None:
     pairs = judged(0, 0.5, 0.7, 1.0, 0.7, 1.0)
     assert chosen(pairs, per_task=3, threshold=0.5) == [("t/0", 2), ("t/0", 4), ("t/0", 1)]
+
+
+def test_of_equal_rewards_the_shortest_or_longest_are_kept() -> None:
+    codes = [CODE.format("1" * length) for length in (3, 1, 2)]
+    pairs = judged(0, 1.0, 1.0, 1.0, codes=codes)
+    assert chosen(pairs, per_task=2) == [("t/0", 0), ("t/0", 1)]
+    assert chosen(pairs, per_task=2, prefer="shortest") == [("t/0", 1), ("t/0", 2)]
+    assert chosen(pairs, per_task=2, prefer="longest") == [("t/0", 0), ("t/0", 2)]
+    better = judged(0, 0.7, 1.0, 1.0, codes=codes)
+    assert chosen(better, per_task=1, prefer="longest", threshold=0.5) == [("t/0", 2)], "the reward comes first"
+
+
+def test_a_sample_without_text_is_none() -> None:
+    assert chosen(judged(0, 1.0, 1.0, codes=["", CODE.format(1)])) == [("t/0", 1)]
+
+
+def test_hard_tasks_weigh_more() -> None:
+    tasks = {f"t/{n}": make_task(n) for n in range(3)}
+    counting = Counting(threshold=1.0)
+    pairs = judged(0, 1.0, 1.0, 1.0, 0.7) + judged(1, 1.0, 0.7, 0.0, 0.0) + judged(2, *[0.0] * 9, 1.0)
+    examples = select(counting(pairs), tasks, settings(), "1")
+    rates = counting.rates("1", 1)
+    assert rates["t/1"] == Rate("t/1", "1", 1, 4, 1)
+    weights = {e.task_id: e.weight for e in weighted(examples, rates, HardnessSettings(most=6))}
+    assert weights == {"t/0": 1, "t/1": 4, "t/2": 6}
+    assert {e.weight for e in weighted(examples, rates, None)} == {1}
+
+
+def test_a_control_draws_without_a_look_at_verdicts() -> None:
+    tasks = {f"t/{n}": make_task(n) for n in range(20)}
+    samples = [sample for n in range(20) for sample, _ in judged(n, *[0.0] * 6)] + [Sample("t/0", 9, "")]
+    drawn = unverified(samples, tasks, settings(per_task=2), "1", 15, seed=0)
+    assert len(drawn) == 15
+    assert all(e.reward == 0 and e.cycle == "1" and e.completion for e in drawn)
+    assert max(sum(e.task_id == task for e in drawn) for task in tasks) <= 2
+    assert [e.task_id for e in drawn] == sorted((e.task_id for e in drawn), key=list(tasks).index)
+    assert drawn == unverified(samples, tasks, settings(per_task=2), "1", 15, seed=0)
+    assert drawn != unverified(samples, tasks, settings(per_task=2), "1", 15, seed=1)
+    assert len(unverified(samples, tasks, settings(per_task=2), "1", 99, seed=0)) == 40, "no more are there"
+
+
+def test_a_cycle_s_own_settings_and_its_place() -> None:
+    own = CycleSettings(parent="sft")
+    raft = settings(rate_factor=0.5)
+    assert [for_cycle(raft, own, place).train.learning_rate for place in (1, 2, 3)] == [1e-3, 5e-4, 2.5e-4]
+    own = CycleSettings(parent="sft", learning_rate=0.1, threshold=0.7)
+    assert (for_cycle(raft, own, 3).train.learning_rate, for_cycle(raft, own, 3).threshold) == (0.1, 0.7)
 
 
 def test_samples_of_a_task_need_not_be_adjacent() -> None:
