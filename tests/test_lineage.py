@@ -51,7 +51,7 @@ def test_a_regressed_parent_is_passed_over_unless_asked(tmp_path: Path, capsys: 
     assert start_of(parent, lineage, use_regressed=True) == parent
     assert start_of(parent, None, use_regressed=False) == parent
     lineage.write_text(json.dumps({**SFT, "checkpoint": "cycle-0"}))
-    with pytest.raises(InputError, match="goes on from 'cycle-0', and .* is not there"):
+    with pytest.raises(InputError, match=r"goes on from 'cycle-0', and .* is not there"):
         start_of(parent, lineage, use_regressed=False)
 
 
