@@ -1,21 +1,24 @@
-"""Sampling with transformers' `generate`."""
+"""Sampling from a checkpoint that is loaded here."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from stages.common.errors import InputError
 from stages.common.files import value_hash
 from stages.common.records import Sample, Task
 from stages.lm import load
+from stages.lm.capacity import cache_bytes, fitting_batch, free_memory
 from stages.lm.chat import end_ids, prompt_ids
+from stages.lm.decoding import NAME, Decoder, Drawn, agrees
+from stages.lm.generating import generate
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
+
+STEPS_BETWEEN_LOOKS = 8  # on an accelerator, where each look at what has ended waits for it
 
 
 @dataclass
@@ -37,6 +40,17 @@ class Sampler:
         self.model = load.load_model(self.checkpoint, self.compute)
         # What a checkpoint's generation_config.json brings (top_k, a repetition penalty) would apply unseen.
         self.model.generation_config = GenerationConfig()
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        self.own_loop = agrees(self.model, vocabulary)
+        if self.own_loop:
+            self.model.set_attn_implementation(NAME)
+        else:
+            print(f"{self.checkpoint}: an architecture for which transformers' generate draws, not the loop of ours")
+        length = self.settings.max_new_tokens + 512
+        self.batch = self.settings.batch or fitting_batch(free_memory(), cache_bytes(self.model), length, vocabulary)
+        accelerator = self.model.device.type != "cpu"
+        compiled = accelerator if self.settings.compile == "auto" else self.settings.compile == "always"
+        self.pace = {"every": STEPS_BETWEEN_LOOKS if accelerator else 1, "compiled": compiled}
 
     def shard_seed(self, shard: int) -> int:
         """63 bits of SHA-256 over (seed, stream, shard)."""
@@ -51,66 +65,35 @@ class Sampler:
         return value_hash([origin, tasks_digest, settings, self.prompts.system, self.seed, self.stream])
 
     def sample_shard(self, tasks: Sequence[Task], shard: int) -> list[Sample]:
-        """`n` samples of each task, in the order of the tasks."""
+        """`n` samples of each task, in the order of the tasks. A prompt that leaves no room in the model's context has
+        empty ones, with the finish reason `context`."""
         seed = self.shard_seed(shard)
-        torch.manual_seed(seed)
         encoded = [prompt_ids(self.tokenizer, t.prompt, t.language, self.prompts) for t in tasks]
-        for task, ids in zip(tasks, encoded, strict=True):
-            self._expect_room(task, len(ids))
-        # Prompts of like length share a batch, so that little is padded.
-        order = sorted(range(len(tasks)), key=lambda i: len(encoded[i]))
-        at_a_time = max(1, self.settings.batch // self.settings.n)
-        drawn: dict[int, list[list[int]]] = {}
-        for start in range(0, len(order), at_a_time):
-            chosen = order[start : start + at_a_time]
-            for index, answers in zip(chosen, self._generate([encoded[i] for i in chosen]), strict=True):
-                drawn[index] = answers
+        rooms = [self._room(len(ids)) for ids in encoded]
+        fitting = [index for index, room in enumerate(rooms) if room > 0]
+        prompts, left = [encoded[i] for i in fitting], [rooms[i] for i in fitting]
+        answers = dict(zip(fitting, self._draw(prompts, left, seed) if prompts else [], strict=True))
+        nothing = [Drawn([], None)] * self.settings.n
         return [
-            self._record(task, number, ids, seed)
+            self._record(task, number, drawn, seed, rooms[index])
             for index, task in enumerate(tasks)
-            for number, ids in enumerate(drawn[index])
+            for number, drawn in enumerate(answers.get(index, nothing))
         ]
 
-    def _expect_room(self, task: Task, length: int) -> None:
+    def _room(self, length: int) -> int:
+        """Tokens that an answer may have behind a prompt of `length`."""
         positions = getattr(self.model.config, "max_position_embeddings", None)
-        if positions and length + self.settings.max_new_tokens > positions:
-            raise InputError(
-                f"task {task.task_id}: its prompt of {length} tokens and sample.max_new_tokens of "
-                f"{self.settings.max_new_tokens} exceed the model's context of {positions} tokens"
-            )
+        return self.settings.max_new_tokens if not positions else min(self.settings.max_new_tokens, positions - length)
 
-    def _generate(self, prompts: list[list[int]]) -> Iterator[list[list[int]]]:
-        """Token ids of `n` answers for each prompt, cut behind the first token that ends one."""
-        s, tokenizer = self.settings, self.tokenizer
-        width = max(map(len, prompts))
-        pads = [width - len(ids) for ids in prompts]
-        device = self.model.device
-        ids = torch.tensor([[tokenizer.pad_token_id] * pad + p for pad, p in zip(pads, prompts, strict=True)])
-        mask = torch.tensor([[0] * pad + [1] * len(p) for pad, p in zip(pads, prompts, strict=True)])
-        how = {"do_sample": True, "temperature": s.temperature, "top_p": s.top_p, "top_k": 0}
-        if s.temperature == 0:
-            how = {"do_sample": False}
-        with torch.inference_mode():
-            out = self.model.generate(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                max_new_tokens=s.max_new_tokens,
-                num_return_sequences=s.n if s.temperature else 1,
-                eos_token_id=self.ends,
-                pad_token_id=tokenizer.pad_token_id,
-                **how,
-            )
-        answers = [self._cut(row) for row in out[:, width:].tolist()]
-        if not s.temperature:  # greedy answers are all the same
-            answers = [answer for answer in answers for _ in range(s.n)]
-        for start in range(0, len(answers), s.n):
-            yield answers[start : start + s.n]
+    def _draw(self, prompts: list[list[int]], rooms: list[int], seed: int) -> list[list[Drawn]]:
+        s = self.settings
+        if not self.own_loop:
+            return generate(self.model, self.tokenizer, self.ends, s, self.batch, prompts, rooms, seed)
+        decoder = Decoder(self.model, self.ends, s.temperature, s.top_p, s.max_new_tokens, self.batch, **self.pace)
+        return decoder.draw(prompts, s.n, rooms, seed)
 
-    def _cut(self, row: list[int]) -> list[int]:
-        length = next((number for number, token in enumerate(row, 1) if token in self.ends), len(row))
-        return row[:length]
-
-    def _record(self, task: Task, number: int, ids: list[int], seed: int) -> Sample:
+    def _record(self, task: Task, number: int, drawn: Drawn, seed: int, room: int) -> Sample:
+        ids = drawn.ids
         ended = bool(ids) and ids[-1] in self.ends
         return Sample(
             task_id=task.task_id,
@@ -121,5 +104,6 @@ class Sampler:
             seed=seed,
             temperature=self.settings.temperature,
             tokens=len(ids),
-            finish_reason="stop" if ended else "length",
+            finish_reason="stop" if ended else "length" if room > 0 else "context",
+            logprob=None if drawn.logprob is None else round(drawn.logprob, 4),
         )

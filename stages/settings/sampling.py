@@ -34,7 +34,12 @@ class SampleSettings(Settings):
     top_p: float = Field(0.95, gt=0, le=1, description="Nucleus sampling: smallest set of tokens with this mass.")
     max_new_tokens: int = Field(512, ge=1, description="Longest completion in tokens.")
     shard: int = Field(32, ge=1, description="Tasks per shard: the unit of seeding, of writing and of resuming.")
-    batch: int = Field(256, ge=1, description="Sequences generated at a time; at least those of one task.")
+    batch: int = Field(
+        256, ge=0, description="Sequences decoded at a time, at least those of one task; 0: what fits into free memory."
+    )
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto", description="Compile the decode step (torch.compile); auto: on an accelerator."
+    )
     temperature_factor: float = Field(
         1.0,
         gt=0,
