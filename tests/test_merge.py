@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,6 @@ def served(model: Path, folder: Path, *more: str) -> tuple[list[str], str]:
     show.chmod(0o755)
     path = f"{show.parent}:{os.environ['PATH']}"
     (folder / "params.yaml").write_text("compute: {threads: 1, dtype: float32}\n")
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-m", "stages.serve", "--model", str(model), *more],
         cwd=folder,
@@ -147,6 +146,5 @@ def test_without_vllm_one_line_says_how_to_get_it(
 ) -> None:
     if shutil.which("vllm"):
         pytest.skip("vllm is installed")
-    monkeypatch.chdir(ROOT)
     told = stage("serve", "--model", checkpoint, code=1).stderr
     assert told.count("\n") == 1 and "pip install -e '.[serve]'" in told
