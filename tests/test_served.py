@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -309,3 +310,14 @@ def test_address_and_patience_do_not_touch_what_was_drawn(checkpoint: Path) -> N
     same = fingerprint()
     assert fingerprint(urls=["http://b/v1"], concurrency=3, timeout_seconds=9.0, retries=1, key_env="K") == same
     assert len({same, fingerprint(endpoint="chat"), fingerprint(request={"top_k": 3}), fingerprint(model="m")}) == 4
+
+
+def test_the_page_names_every_setting() -> None:
+    page = (ROOT / "docs" / "SAMPLING.md").read_text(encoding="utf-8")
+    block = next(text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "backend: openai" in text)
+    settings = SampleSettings.parse(yaml.safe_load(block)["sample"], "page")
+    assert settings.servers.model_fields_set == set(ServerSettings.model_fields)
+    defaults = ServerSettings()
+    assert settings.servers == defaults
+    for text in re.findall(r"^servers: .*$", page, re.MULTILINE):
+        ServerSettings.parse(yaml.safe_load(text)["servers"], "page")

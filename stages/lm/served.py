@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.api import Failure, garbage
+from stages.common.errors import InputError
 from stages.common.files import content_hash, value_hash
 from stages.common.prompts import messages
 from stages.common.records import Sample, Task
@@ -209,7 +210,10 @@ def _logprobs(value: Any) -> list[float]:
 def _positions(checkpoint: Path) -> int | None:
     """Tokens of the context, by the checkpoint's or its base's config.json; None where it does not say."""
     path = load.base_of(checkpoint) if is_adapter(checkpoint) else checkpoint
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path / 'config.json'}: not JSON: {error}") from None
     found = config.get("max_position_embeddings") or (config.get("text_config") or {}).get("max_position_embeddings")
     return found if isinstance(found, int) else None
 
