@@ -71,7 +71,7 @@ def test_every_sample_has_a_request_of_its_own(draw: Callable[..., list[Sample]]
         task = make_task(number // 2)
         assert body["prompt"] == prompt_text(tokenizer, task.prompt, task.language, PromptSettings())
     # Nothing that a server or generation_config.json brings along changes the distribution.
-    expected = {"model": "tiny", "max_tokens": 16, "top_p": 0.95, "top_k": -1, "repetition_penalty": 1.0}
+    expected = {"model": "tiny", "max_tokens": 16, "top_p": 0.95, "top_k": 0, "repetition_penalty": 1.0}
     assert expected.items() <= server.requests[0].items()
     assert tokenizer.eos_token_id in server.requests[0]["stop_token_ids"]
 

@@ -37,7 +37,7 @@ NO_ROOM = re.compile(r"context[ _-](length|size|window)|exceed_context|max_model
 # What a server, or the generation_config.json beside the weights, would add to temperature and top_p, switched off.
 # By the server's name in /v1/models (`owned_by`); other servers refuse fields that they do not know.
 PLAIN: dict[str, dict[str, Any]] = {
-    "vllm": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    "vllm": {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
     "sglang": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
     "llamacpp": {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
 }
