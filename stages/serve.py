@@ -3,8 +3,8 @@
 python -m stages.serve --model models/sft --port 8000
 python -m stages.serve --model models/cycle-1 -- --gpu-memory-utilization 0.6
 
-A whole model is served under its path and its folder's name. An adapter is served on its base (`--lora-modules`), or
-merged first where vLLM cannot run it so. What stands behind `--` goes to `vllm serve` as it is.
+A whole model is served under its path and its folder's name. An adapter is served on its base, under its path, or merged
+first where vLLM cannot run it so. What stands behind `--` goes to `vllm serve` as it is.
 """
 
 import json
@@ -22,7 +22,7 @@ from stages.lm import adapters, load
 from stages.lm.merge import is_adapter, merge
 from stages.settings.compute import ComputeSettings
 
-# vLLM takes no other --max-lora-rank (vllm.config.lora).
+# Of those that vLLM takes for --max-lora-rank (MaxLoRARanks in vllm/config/lora.py, 0.30).
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 MERGED = Path("build/merged")
 
@@ -38,7 +38,7 @@ def command(model: Path, base: Path | None, rank: int, compute: ComputeSettings,
     words += ["--logprobs-mode", "processed_logprobs"]
     if base:
         words += ["--enable-lora", "--max-lora-rank", str(next(r for r in RANKS if r >= rank))]
-        words += ["--lora-modules", f"{model}={model.resolve()}", f"{model.name}={model.resolve()}"]
+        words += ["--lora-modules", f"{model}={model.resolve()}"]
     return words
 
 

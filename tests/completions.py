@@ -81,8 +81,7 @@ class Completions(Scripted):
             self.adapters[body["lora_name"]] = body["lora_path"]
         else:
             del self.adapters[body["lora_name"]]
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/plain; charset=utf-8")
+        handler.send_response(200)  # and no Content-Type
         handler.end_headers()
         handler.wfile.write(f"Success: LoRA adapter '{body['lora_name']}'".encode())
 

@@ -1,7 +1,6 @@
 """Servers that the stage starts itself, adapters that servers load, and `transformers serve`: real processes."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -134,25 +133,20 @@ def test_an_adapter_is_loaded_and_unloaded(tmp_path: Path, adapter: Path) -> Non
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in str(error.value) and "\n" not in str(error.value)
 
 
-def needs_serving() -> str:
-    for package in ("fastapi", "uvicorn"):
-        pytest.importorskip(package, reason=f"`transformers serve` needs {package}")
-    return (
-        f"env HF_HUB_OFFLINE=1 HF_HUB_CACHE={{cache}} CUDA_VISIBLE_DEVICES= {Path(sys.executable).parent}/transformers"
-    )
-
-
 @pytest.mark.slow
 def test_transformers_serve(tmp_path: Path, checkpoint: Path, adapter: Path) -> None:  # noqa: F811
-    """A real server that others have written; an adapter goes there merged. Its seeds hold for one request at a time."""
-    (tmp_path / "cache").mkdir()
-    command = needs_serving().replace("{cache}", str(tmp_path / "cache")) + " serve --port {port} {model}"
+    """A real server that others have written; adapters go there merged. Its seeds hold for one request at a time."""
+    for package in ("fastapi", "uvicorn"):
+        pytest.importorskip(package, reason=f"`transformers serve` needs {package}")
+    cache = tmp_path / "cache"  # it lists what is in the hub's cache: nothing
+    cache.mkdir()
+    binary = Path(sys.executable).with_name("transformers")
+    command = (
+        f"env HF_HUB_OFFLINE=1 HF_HUB_CACHE={cache} CUDA_VISIBLE_DEVICES= {binary} serve --port {{port}} {{model}}"
+    )
     options = {"launch": command, "concurrency": 1, "request": {"generation_config": '{"do_sample": true, "top_k": 0}'}}
-    drawn = []
-    for model in (adapter, adapter, checkpoint):
-        drawn.append(draw(tmp_path, model, n=2, adapter="merge", **options))
+    drawn = [draw(tmp_path, model, n=2, adapter="merge", **options) for model in (adapter, adapter, checkpoint)]
     first, again, base = ([s.completion for s in samples] for samples in drawn)
     assert first == again != base
     assert len(set(first)) == 6
     assert all(1 <= s.tokens <= 8 and s.finish_reason in ("stop", "length") for s in drawn[0])
-    assert shutil.which("true")

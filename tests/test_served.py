@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_every_sample_has_a_request_of_its_own(draw: Callable[..., list[Sample]]
         task = make_task(number // 2)
         assert body["prompt"] == prompt_text(tokenizer, task.prompt, task.language, PromptSettings())
     # Nothing that a server or generation_config.json brings along changes the distribution.
-    expected = {"model": "tiny", "max_tokens": 16, "top_p": 0.95, "top_k": -1, "repetition_penalty": 1.0}
+    expected = {"model": "tiny", "max_tokens": 16, "top_p": 0.95, "top_k": 0, "repetition_penalty": 1.0}
     assert expected.items() <= server.requests[0].items()
     assert tokenizer.eos_token_id in server.requests[0]["stop_token_ids"]
 
@@ -309,3 +310,14 @@ def test_address_and_patience_do_not_touch_what_was_drawn(checkpoint: Path) -> N
     same = fingerprint()
     assert fingerprint(urls=["http://b/v1"], concurrency=3, timeout_seconds=9.0, retries=1, key_env="K") == same
     assert len({same, fingerprint(endpoint="chat"), fingerprint(request={"top_k": 3}), fingerprint(model="m")}) == 4
+
+
+def test_the_page_names_every_setting() -> None:
+    page = (ROOT / "docs" / "SAMPLING.md").read_text(encoding="utf-8")
+    block = next(text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "backend: openai" in text)
+    settings = SampleSettings.parse(yaml.safe_load(block)["sample"], "page")
+    assert settings.servers.model_fields_set == set(ServerSettings.model_fields)
+    defaults = ServerSettings()
+    assert settings.servers == defaults
+    for text in re.findall(r"^servers: .*$", page, re.MULTILINE):
+        ServerSettings.parse(yaml.safe_load(text)["servers"], "page")

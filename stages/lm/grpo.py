@@ -26,9 +26,9 @@ from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import naming_a_full_disk, value_hash
 from stages.common.progress import Progress
 from stages.lm import devices, load
-from stages.lm.adapters import adapter, expect_same_adapter
 from stages.lm.chat import end_ids
 from stages.lm.grpo_figures import curve, metrics
+from stages.lm.lora import adapter, expect_same_adapter
 from stages.lm.rollouts import Judge, Prompt, Rollouts
 from stages.lm.trainer import last_checkpoint, silence
 from stages.lm.training import TrainResult

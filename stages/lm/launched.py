@@ -72,7 +72,7 @@ def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # before any thread of ours is started
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread of ours is started yet
             )
         except OSError as error:
             raise HaloForgeError(f"servers.launch: cannot run '{command[0]}': {error.strerror}") from None

@@ -138,8 +138,8 @@ class Pool:
             )
         if not counts:
             return
-        rest = min(self.settings.backoff_seconds * 2 ** (server.strikes - 1), LONGEST_REST)
-        rest = failure.wait if failure.wait is not None else rest
+        doubled = self.settings.backoff_seconds * 2 ** (server.strikes - 1)
+        rest = max(min(doubled, LONGEST_REST), failure.wait or 0)
         server.until = now + rest
         said = f"{server.api.base_url}: {failure}; rests {rest:.1f} s ({server.strikes} of {self.settings.retries})"
         if failure.status != TOO_MANY or server.strikes == 1:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.api import Failure, garbage
+from stages.common.errors import InputError
 from stages.common.files import content_hash, value_hash
 from stages.common.prompts import messages
 from stages.common.records import Sample, Task
@@ -36,7 +37,7 @@ NO_ROOM = re.compile(r"context[ _-](length|size|window)|exceed_context|max_model
 # What a server, or the generation_config.json beside the weights, would add to temperature and top_p, switched off.
 # By the server's name in /v1/models (`owned_by`); other servers refuse fields that they do not know.
 PLAIN: dict[str, dict[str, Any]] = {
-    "vllm": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    "vllm": {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
     "sglang": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
     "llamacpp": {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0},
 }
@@ -209,7 +210,10 @@ def _logprobs(value: Any) -> list[float]:
 def _positions(checkpoint: Path) -> int | None:
     """Tokens of the context, by the checkpoint's or its base's config.json; None where it does not say."""
     path = adapters.base_of(checkpoint) if is_adapter(checkpoint) else checkpoint
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path / 'config.json'}: not JSON: {error}") from None
     found = config.get("max_position_embeddings") or (config.get("text_config") or {}).get("max_position_embeddings")
     return found if isinstance(found, int) else None
 

@@ -48,6 +48,8 @@ def connected(settings: ServerSettings, urls: list[str], checkpoint: Path, path:
             servers.append(Server(api, model, owner.lower()))
         if not servers:
             raise HaloForgeError(f"none of the {len(urls)} servers answers (sample.servers.urls); {_how(checkpoint)}")
+        told = ", ".join(dict.fromkeys(f"'{server.model}'" for server in servers))
+        print(f"{len(servers)} of {len(urls)} servers have {checkpoint}, as {told}", flush=True)
         yield servers
 
 

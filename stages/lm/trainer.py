@@ -15,8 +15,8 @@ from stages.common.errors import HaloForgeError, InputError
 from stages.common.launch import is_main, world
 from stages.common.progress import Progress
 from stages.lm import devices
-from stages.lm.adapters import adapter, expect_same_adapter
 from stages.lm.chat import IGNORED
+from stages.lm.lora import adapter, expect_same_adapter
 from stages.lm.metering import CountingCollator
 from stages.settings.training import TrainSettings
 
