@@ -3,8 +3,8 @@
 python -m stages.serve --model models/sft --port 8000
 python -m stages.serve --model models/cycle-1 -- --gpu-memory-utilization 0.6
 
-A whole model is served under its path and its folder's name. An adapter is served on its base, under its path, or merged
-first where vLLM cannot run it so. What stands behind `--` goes to `vllm serve` as it is.
+A whole model is served under its path and its folder's name. An adapter is served on its base, under its path, or
+merged first where vLLM cannot run it so. What stands behind `--` goes to `vllm serve` as it is.
 """
 
 import json

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from stages.common import records
-from stages.common.errors import InputError
 from stages.common.problems import distinct, sampled_tasks
 from stages.common.records import Sample
+from stages.lm import load
+from stages.lm.chat import prompt_ids
 from stages.lm.sampling import Sampler
 from stages.lm.shards import sample_to_file
 from stages.settings.compute import ComputeSettings
@@ -139,11 +140,20 @@ def test_sampling_nothing_is_an_error(tmp_path: Path, stage: Run, checkpoint: Pa
     assert "t.jsonl: no task is without a reference" in error
 
 
-def test_a_prompt_without_room_is_named(tmp_path: Path, checkpoint: Path) -> None:
-    records.write(tmp_path / "long.jsonl", [make_task(0, prompt="x " * 600)])
-    with pytest.raises(InputError, match="task t/0: its prompt of"):
-        draw(tmp_path, checkpoint, tmp_path / "long.jsonl", "s.jsonl")
-    assert not (tmp_path / "s.jsonl").exists()
+def test_prompts_beyond_the_context_are_counted(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """512 positions: a prompt that leaves none has no answer, one that leaves a few has a short one."""
+    tokenizer = load.load_tokenizer(checkpoint)
+    asked = len(prompt_ids(tokenizer, "x" + " x" * 100, "python", PromptSettings())) - 100
+    tasks = [make_task(n, prompt="x" + " x" * (length - asked)) for n, length in enumerate((100, 509, 512, 700))]
+    records.write(tmp_path / "long.jsonl", tasks)
+    samples = draw(tmp_path, checkpoint, tmp_path / "long.jsonl", "s.jsonl", n=2)
+    assert [s.finish_reason for s in samples[4:]] == ["context"] * 4
+    assert all((s.completion, s.tokens, s.logprob) == ("", 0, None) for s in samples[4:])
+    assert all(s.tokens <= 3 for s in samples[2:4])
+    assert all(s.tokens <= 12 and s.logprob < 0 for s in samples[:2])
+    assert "the prompts of 2 tasks do not fit into the model's context" in capsys.readouterr().out
 
 
 def test_only_tasks_without_a_demonstration_where_asked_for() -> None:

@@ -18,6 +18,7 @@ from stages.common.errors import InputError
 from stages.common.files import replacing
 
 MAX_SAMPLES_PER_TASK = 100_000
+CONTEXT = "context"  # finish_reason of samples whose prompt leaves no room in the model's context
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 

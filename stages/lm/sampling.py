@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from stages.common.files import value_hash
-from stages.common.records import Sample, Task
+from stages.common.records import CONTEXT, Sample, Task
 from stages.lm import load
 from stages.lm.capacity import cache_bytes, fitting_batch, free_memory
 from stages.lm.chat import end_ids, prompt_ids
@@ -104,6 +104,6 @@ class Sampler:
             seed=seed,
             temperature=self.settings.temperature,
             tokens=len(ids),
-            finish_reason="stop" if ended else "length" if room > 0 else "context",
+            finish_reason="stop" if ended else "length" if room > 0 else CONTEXT,
             logprob=None if drawn.logprob is None else round(drawn.logprob, 4),
         )

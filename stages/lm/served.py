@@ -20,7 +20,7 @@ from stages.common.api import Failure, garbage
 from stages.common.errors import InputError
 from stages.common.files import content_hash, value_hash
 from stages.common.prompts import messages
-from stages.common.records import Sample, Task
+from stages.common.records import CONTEXT, Sample, Task
 from stages.lm import adapters, load
 from stages.lm.chat import end_ids, prompt_ids, prompt_text
 from stages.lm.launched import launched
@@ -32,7 +32,6 @@ from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
 
-CONTEXT = "context"  # finish_reason where the model's context does not hold the prompt and its answer
 NO_ROOM = re.compile(r"context[ _-](length|size|window)|exceed_context|max_model_len|too many tokens", re.IGNORECASE)
 # What a server, or the generation_config.json beside the weights, would add to temperature and top_p, switched off.
 # By the server's name in /v1/models (`owned_by`); other servers refuse fields that they do not know.

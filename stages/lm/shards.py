@@ -24,7 +24,7 @@ import torch
 from stages.common import records
 from stages.common.files import replacing
 from stages.common.progress import Progress
-from stages.common.records import Sample, Task
+from stages.common.records import CONTEXT, Sample, Task
 from stages.lm import devices
 from stages.settings.sampling import SampleSettings
 
@@ -102,12 +102,19 @@ def sample_to_file(
         print(f"{out}: {len(shards) - len(missing)} of {len(shards)} shards are there, going on", flush=True)
     work = Work(shards, missing, folder)
     timing = _draw(sampler, work, spread, f"sample {out.stem}") if missing else {}
+    too_long = set()
     with replacing(out) as file:
         for number in range(len(shards)):
             with _shard_file(folder, number).open(encoding="utf-8") as shard:
                 shutil.copyfileobj(shard, file)
+            found = records.read(Sample, _shard_file(folder, number), unique=False)
+            too_long |= {sample.task_id for sample in found if sample.finish_reason == CONTEXT}
+    if too_long:
+        print(
+            f"{out}: the prompts of {len(too_long)} tasks do not fit into the model's context: no answers", flush=True
+        )
     shutil.rmtree(partial)
-    return timing
+    return {**timing, "tasks_beyond_the_context": len(too_long)}
 
 
 def _shard_file(folder: Path, number: int) -> Path:
