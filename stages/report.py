@@ -52,12 +52,25 @@ def read_csv(path: Path) -> list[Row]:
 def learning_curve(folder: Path, models: list[str]) -> list[Row]:
     """One row per checkpoint and k: pass@k with its interval."""
     rows = []
+    places = {model: place for place, model in enumerate(m for m in models if not m.startswith("control-"))}
     for order, model in enumerate(models):
         figures = read_json(folder / "benchmark" / f"{model}.json")
+        control = model.startswith("control-")
+        place = model.replace("control-", "cycle-") if control else model
+        arm = "control (unverified)" if control else "GRPO" if model.startswith("grpo-") else "RAFT"
         for key in figures:
             if key.startswith("pass@") and not key.endswith(("_low", "_high")):
                 value = {"value": figures[key], "low": figures[f"{key}_low"], "high": figures[f"{key}_high"]}
-                rows.append({"order": order, "checkpoint": model, "metric": key, **value})
+                rows.append(
+                    {
+                        "order": places.get(place, order),
+                        "place": place,
+                        "arm": arm,
+                        "checkpoint": model,
+                        "metric": key,
+                        **value,
+                    }
+                )
     return rows
 
 
@@ -171,7 +184,7 @@ def main() -> None:
     curve = learning_curve(args.metrics, models)
     sources = used_sources(args.metrics)
     tables = {
-        "learning_curve": (["order", "checkpoint", "metric", "value", "low", "high"], curve),
+        "learning_curve": (["order", "place", "arm", "checkpoint", "metric", "value", "low", "high"], curve),
         "rewards": (["cycle", "reward", "samples", "share"], rewards(args.metrics, cycles)),
         "control": (CONTROL, beside),
         "data_rows": (["source", "outcome", "rows"], data_rows(sources)),

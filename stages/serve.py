@@ -3,8 +3,8 @@
 python -m stages.serve --model models/sft --port 8000
 python -m stages.serve --model models/cycle-1 -- --gpu-memory-utilization 0.6
 
-A whole model is served under its path and its folder's name. An adapter is served on its base, under its path, or
-merged first where vLLM cannot run it so. What stands behind `--` goes to `vllm serve` as it is.
+A whole model is served under its path and its folder's name, an adapter on its base and under its path; where vLLM
+cannot run it so, it is merged first. What stands behind `--` goes to `vllm serve` as it is.
 """
 
 import json
@@ -18,8 +18,6 @@ from stages.common.cli import run
 from stages.common.errors import HaloForgeError
 from stages.common.files import content_hash
 from stages.common.params import Params, argument_parser
-from stages.lm import adapters, load
-from stages.lm.merge import is_adapter, merge
 from stages.settings.compute import ComputeSettings
 
 # Of those that vLLM takes for --max-lora-rank (MaxLoRARanks in vllm/config/lora.py, 0.30).
@@ -51,6 +49,8 @@ def servable(config: dict[str, Any]) -> bool:
 
 def merged(model: Path, compute: ComputeSettings) -> Path:
     """The adapter as a whole model in build/merged, made where it is not there."""
+    from stages.lm.merge import merge
+
     out = MERGED / content_hash(model) / model.name
     if not out.is_dir():
         print(f"{model}: vLLM does not run an adapter of this kind; merging it into {out}", flush=True)
@@ -67,12 +67,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="port (default: 8000)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     args = parser.parse_args(words)
-    load.expect_checkpoint(args.model)
     if shutil.which("vllm") is None:
         raise HaloForgeError(
             "vllm is not installed: pip install -e '.[serve]' on a machine with CUDA or ROCm, or serve "
             f"{args.model} by another server (docs/SAMPLING.md)"
         )
+    from stages.lm import adapters, load
+    from stages.lm.merge import is_adapter
+
+    load.expect_checkpoint(args.model)
     compute = Params(args.params).section(ComputeSettings, "compute")
     model, base, rank = args.model, None, 0
     if is_adapter(model):

@@ -1,8 +1,9 @@
 """pass@1 of a checkpoint on the validation tasks, and whether cycles may go on from it.
 
 python -m stages.validate --name cycle-1 --samples data/validation/cycle-1/samples.jsonl \
-    --tasks data/mix/validation.jsonl --parent data/lineage/sft.json --out data/lineage/cycle-1.json \
-    --verdicts data/validation/cycle-1/verdicts.jsonl --metrics metrics/validation/cycle-1.json
+    --tasks data/mix/validation.jsonl --parent data/validation/sft/figures.json --out data/lineage/cycle-1.json \
+    --figures data/validation/cycle-1/figures.json --verdicts data/validation/cycle-1/verdicts.jsonl \
+    --metrics metrics/validation/cycle-1.json
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import write_json
-from stages.common.lineage import FIGURES, judged, read_lineage
+from stages.common.lineage import FIGURES, judged, read_figures
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task, Verdict
 from stages.common.score import counts, figures
@@ -50,15 +51,16 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="the checkpoint's name, such as cycle-1")
     parser.add_argument("--samples", type=Path, required=True, help="its samples of the validation tasks")
     parser.add_argument("--tasks", type=Path, required=True, help="the validation tasks; there may be none")
-    parser.add_argument("--parent", type=Path, help="the parent's lineage")
+    parser.add_argument("--parent", type=Path, help="the figures that the parent left")
     parser.add_argument("--out", type=Path, required=True, help="file for the lineage (JSON)")
+    parser.add_argument("--figures", type=Path, required=True, help="file for the figures left to its children (JSON)")
     parser.add_argument("--verdicts", type=Path, required=True, help="file for the verdicts")
     parser.add_argument("--metrics", type=Path, help="file for metrics")
     parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(ValidationSettings, "validation")
-    parent = read_lineage(args.parent) if args.parent else None
+    parent = read_figures(args.parent) if args.parent else None
     tasks = list(records.read(Task, args.tasks))
     own: dict[str, Any] = dict.fromkeys(FIGURES)
     if tasks:
@@ -68,9 +70,10 @@ def main() -> None:
         write_timing(args.timing, timing)
     else:
         records.write(args.verdicts, [])
-    lineage = judged(args.name, own, parent, settings.stop)
+    lineage, left = judged(args.name, own, parent, settings.stop)
     print(sentence(args.name, parent, own, lineage))
     write_json(args.out, lineage)
+    write_json(args.figures, left)
     if args.metrics:
         write_json(args.metrics, {**own, "tasks": len(tasks), "regressed": int(lineage["regressed"])})
 

@@ -14,7 +14,7 @@ from stages.settings.cycle import depth
 from stages.settings.sampling import CurriculumSettings
 from tests.conftest import Run, make_task
 
-SFT = {"checkpoint": "sft", "regressed": False, "pass@1": 0.5, "pass@1_low": 0.4, "pass@1_high": 0.6}
+SFT = {"checkpoint": "sft", "pass@1": 0.5, "pass@1_low": 0.4, "pass@1_high": 0.6}
 
 
 def figures(value: float) -> dict[str, float]:
@@ -22,40 +22,41 @@ def figures(value: float) -> dict[str, float]:
 
 
 def test_a_fall_below_the_parent_s_interval_is_a_regress() -> None:
-    assert judged("cycle-1", figures(0.4), SFT, stop=True)["checkpoint"] == "cycle-1", "the intervals overlap"
-    fallen = judged("cycle-1", figures(0.29), SFT, stop=True)
-    assert fallen == {**SFT, "regressed": True}
-    assert judged("cycle-1", figures(0.29), SFT, stop=False)["checkpoint"] == "cycle-1"
+    lineage, left = judged("cycle-1", figures(0.4), SFT, stop=True)
+    assert lineage == {"checkpoint": "cycle-1", "regressed": False}, "the intervals overlap"
+    assert left == {"checkpoint": "cycle-1", **figures(0.4)}
+    assert judged("cycle-1", figures(0.29), SFT, stop=True) == ({"checkpoint": "sft", "regressed": True}, SFT)
+    assert judged("cycle-1", figures(0.29), SFT, stop=False)[0]["checkpoint"] == "cycle-1"
 
 
 def test_the_next_cycle_is_compared_with_what_it_was_trained_from() -> None:
-    fallen = judged("cycle-1", figures(0.1), SFT, stop=True)
-    assert judged("cycle-2", figures(0.25), fallen, stop=True) == {**SFT, "regressed": True}
-    assert judged("cycle-2", figures(0.45), fallen, stop=True)["checkpoint"] == "cycle-2"
+    _, left = judged("cycle-1", figures(0.1), SFT, stop=True)
+    assert judged("cycle-2", figures(0.25), left, stop=True) == ({"checkpoint": "sft", "regressed": True}, SFT)
+    assert judged("cycle-2", figures(0.45), left, stop=True)[0]["checkpoint"] == "cycle-2"
 
 
 def test_without_validation_tasks_nothing_regresses() -> None:
     none = dict.fromkeys(("pass@1", "pass@1_low", "pass@1_high"))
-    sft = judged("sft", none, None, stop=True)
-    assert sft["checkpoint"] == "sft"
-    assert not judged("cycle-1", none, sft, stop=True)["regressed"]
+    lineage, left = judged("sft", none, None, stop=True)
+    assert lineage == {"checkpoint": "sft", "regressed": False}
+    assert not judged("cycle-1", none, left, stop=True)[0]["regressed"]
 
 
 def test_a_regressed_parent_is_passed_over_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("sft", "cycle-1"):
         (tmp_path / "models" / name).mkdir(parents=True)
     parent, lineage = tmp_path / "models/cycle-1", tmp_path / "cycle-1.json"
-    lineage.write_text(json.dumps({**SFT, "regressed": True}))
+    lineage.write_text(json.dumps({"checkpoint": "sft", "regressed": True}))
     assert start_of(parent, lineage, use_regressed=False) == tmp_path / "models/sft"
     assert "cycle-1 has regressed: going on from sft" in capsys.readouterr().out
     assert start_of(parent, lineage, use_regressed=True) == parent
     assert start_of(parent, None, use_regressed=False) == parent
-    lineage.write_text(json.dumps({**SFT, "checkpoint": "cycle-0"}))
+    lineage.write_text(json.dumps({"checkpoint": "cycle-0", "regressed": True}))
     with pytest.raises(InputError, match=r"goes on from 'cycle-0', and .* is not there"):
         start_of(parent, lineage, use_regressed=False)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"checkpoint": 1}', json.dumps({**SFT, "pass@1": "x"})])
+@pytest.mark.parametrize("text", ["{", "[]", '{"checkpoint": 1, "regressed": true}', '{"checkpoint": "sft"}'])
 def test_a_broken_lineage_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.json").write_text(text)
     with pytest.raises(InputError, match=r"l\.json"):
@@ -100,10 +101,11 @@ def test_validation_by_hand(tmp_path: Path, stage: Run) -> None:
             for n in range(8)
         ]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    files = "--tasks tasks.jsonl --verdicts v.jsonl --metrics m.json"
+    files = "--tasks tasks.jsonl --verdicts v.jsonl --metrics m.json --figures f.json"
     said = stage("validate", "--name", "sft", "--samples", "sft.jsonl", *files.split(), "--out", "sft.json").stdout
     assert said == "sft: pass@1 1.000 [1.000, 1.000] on validation\n"
-    arguments = ["--name", "cycle-1", "--samples", "cycle-1.jsonl", "--parent", "sft.json", *files.split()]
+    (tmp_path / "f.json").rename(tmp_path / "parent.json")
+    arguments = ["--name", "cycle-1", "--samples", "cycle-1.jsonl", "--parent", "parent.json", *files.split()]
     said = stage("validate", *arguments, "--out", "cycle-1.json").stdout
     assert "cycle-1: pass@1 0.000 [0.000, 0.000] on validation, below 1.000 [1.000, 1.000] of sft: REGRESSED" in said
     assert json.loads((tmp_path / "cycle-1.json").read_text())["checkpoint"] == "sft"

@@ -256,14 +256,16 @@ def test_keys_come_from_the_environment_and_stay_there(
 def settings(folder: Path, **servers: Any) -> None:
     sample = {"n": 2, "max_new_tokens": 16, "shard": 2, "backend": "openai", "servers": {**SLOW, **servers}}
     params = {"seed": 7, "sample": sample, "compute": {"threads": 1, "dtype": "float32"}}
+    params["cycles"] = {"1": {"parent": "sft"}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path) -> None:
+def test_a_killed_run_goes_on_and_ends_the_same(
+    tmp_path: Path, stage: Run, checkpoint: Path, tasks: Path, draw: Callable[..., list[Sample]]
+) -> None:
     with Completions() as server:
-        settings(tmp_path, urls=[server.url])
-        command = ["--model", str(checkpoint), "--tasks", str(tasks), "--out"]
-        stage("sample", *command, "whole.jsonl")
+        draw(server, name="whole.jsonl", shard=2)
+    command = ["--model", str(checkpoint), "--tasks", str(tasks), "--cycle", "1", "--out"]
     with Completions(*[GOOD] * 11, "hang") as server:
         settings(tmp_path, urls=[server.url])
         running = subprocess.Popen(

@@ -1,7 +1,9 @@
 """Which checkpoint a cycle really starts from: its parent, or the one before it where the parent has regressed.
 
-A checkpoint's lineage is a JSON file: `checkpoint`, the name of the one that children go on from; `regressed`; and the
-validation figures of the one gone on from, `pass@1` with its interval (null where there are no validation tasks).
+A checkpoint leaves two JSON files to its children. Its lineage, the decision: `checkpoint`, the name of the one that
+they go on from, and `regressed`. And the validation figures of the one gone on from, `pass@1` with its interval (null
+where there are no validation tasks): only the children's own validation reads these, so that new figures which change
+no decision make no cycle run again.
 """
 
 import json
@@ -13,33 +15,41 @@ from stages.common.errors import InputError
 FIGURES = ("pass@1", "pass@1_low", "pass@1_high")
 
 
-def read_lineage(path: Path) -> dict[str, Any]:
-    """A lineage file, decoded. Raises InputError where it is missing or broken."""
+def _read(path: Path, kinds: dict[str, Any]) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; the stage `validate` writes it") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    for name, kinds in {
-        "checkpoint": str,
-        "regressed": bool,
-        **dict.fromkeys(FIGURES, (int, float, type(None))),
-    }.items():
-        if not isinstance(value, dict) or not isinstance(value.get(name), kinds):
+    for name, kind in kinds.items():
+        if not isinstance(value, dict) or not isinstance(value.get(name), kind):
             raise InputError(f"{path}: field '{name}' is missing or of the wrong type; run the stage `validate` again")
     return value
 
 
-def judged(name: str, figures: dict[str, Any], parent: dict[str, Any] | None, stop: bool) -> dict[str, Any]:
-    """The lineage of checkpoint `name` with validation `figures`, child of the one whose lineage is `parent`.
+def read_lineage(path: Path) -> dict[str, Any]:
+    """A checkpoint's lineage. Raises InputError where the file is missing or broken."""
+    return _read(path, {"checkpoint": str, "regressed": bool})
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """The figures of the checkpoint that a lineage names. Raises InputError where the file is missing or broken."""
+    return _read(path, {"checkpoint": str, **dict.fromkeys(FIGURES, (int, float, type(None)))})
+
+
+def judged(
+    name: str, figures: dict[str, Any], parent: dict[str, Any] | None, stop: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Lineage and figures that checkpoint `name`, with the validation `figures`, leaves to its children; `parent` are
+    the figures that its own parent left.
 
     It has regressed if its pass@1 interval lies below the one of what it was trained from.
     """
     low = parent["pass@1_low"] if parent else None
     regressed = bool(stop and low is not None and figures["pass@1_high"] is not None and figures["pass@1_high"] < low)
     kept = parent if regressed and parent else {"checkpoint": name, **figures}
-    return {"checkpoint": kept["checkpoint"], "regressed": regressed, **{key: kept[key] for key in FIGURES}}
+    return {"checkpoint": kept["checkpoint"], "regressed": regressed}, {k: kept[k] for k in ("checkpoint", *FIGURES)}
 
 
 def start_of(parent: Path, lineage: Path | None, use_regressed: bool) -> Path:

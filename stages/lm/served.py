@@ -102,7 +102,7 @@ class ServedSampler:
 
     def ask(self, server: Server, task: Task, number: int) -> Answer:
         """One sample from a server. Raises Failure; a prompt without room is an answer with nothing in it."""
-        if self._no_room(task):
+        if self._room(task) <= 0:
             return Answer("", CONTEXT, 0)
         logprobs = server.logprobs
         try:
@@ -117,16 +117,17 @@ class ServedSampler:
             server.logprobs = False
             return self.ask(server, task, number)
 
-    def _no_room(self, task: Task) -> bool:
+    def _room(self, task: Task) -> int:
+        """Tokens that an answer may have behind the task's prompt."""
+        most = self.settings.max_new_tokens
         if not self.positions:
-            return False
-        _, ids = self._rendered[task.task_id]
-        return len(ids) + self.settings.max_new_tokens > self.positions
+            return most
+        return min(most, self.positions - len(self._rendered[task.task_id][1]))
 
     def _send(self, server: Server, task: Task, number: int, logprobs: bool) -> Any:
         s, chat = self.settings, self.settings.servers.endpoint == "chat"
         fields = {
-            "max_tokens": s.max_new_tokens,
+            "max_tokens": self._room(task),
             "temperature": s.temperature,
             "top_p": s.top_p,
             "seed": self.request_seed(task.task_id, number),
