@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, Cache
 from transformers.cache_utils import CacheLayerMixin
 
+from stages.common.errors import HaloForgeError
 from stages.lm.choosing import choose
 
 NAME = "halo_forge_rows"  # of the attention below, among transformers'
@@ -146,7 +147,8 @@ class Decoder:
 
     def draw(self, prompts: Sequence[Sequence[int]], n: int, rooms: Sequence[int], seed: int) -> list[list[Drawn]]:
         """`n` sequences for each prompt, of at most `rooms` tokens (and at most max_new_tokens); at temperature 0 they
-        are the same, drawn once. The result has the order of the prompts."""
+        are the same, drawn once. The result has the order of the prompts. Raises HaloForgeError for logits that are no
+        numbers."""
         alike = self.temperature == 0
         drawn = _Run(self, prompts, 1 if alike else n, rooms, seed).all()
         return [answers * n for answers in drawn] if alike else drawn
@@ -291,6 +293,10 @@ class _Run:
 
     def _drawn(self) -> list[list[Drawn]]:
         counts, logprobs, tokens = (t[: self.idle].tolist() for t in (self.counts, self.logprobs, self.tokens))
+        if any(math.isnan(logprob) for logprob in logprobs):
+            raise HaloForgeError(
+                "the model gives no probabilities any more: its logits are no numbers; see its training"
+            )
         drawn = [
             Drawn(ids[:count], logprob / count if count else None)
             for ids, count, logprob in zip(tokens, counts, logprobs, strict=True)

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from stages.common import records
-from stages.common.errors import HaloForgeError, InputError
+from stages.common.errors import InputError
 from stages.common.records import Sample, Task, Verdict
 from stages.lm.chat import end_ids, prompt_ids
+from stages.lm.decoding import NAME, Decoder, agrees
+from stages.lm.generating import generate as library_generate
 from stages.settings.grpo import GrpoSettings
 from stages.settings.prompts import PromptSettings
+from stages.settings.sampling import SampleSettings
 
 
 class Judge(Protocol):
@@ -124,7 +126,6 @@ class Rollouts:
         """
         began = time.monotonic()
         seed = self._generation_seed(step)
-        torch.manual_seed(seed)
         count = self.settings.num_generations
         by_length = sorted(rows, key=lambda row: len(self.prompt(row).ids))
         at_a_time = max(1, self.settings.generation_batch // count)
@@ -132,7 +133,9 @@ class Rollouts:
         submitted: dict[int, tuple[list[Sample], Any]] = {}
         for start in range(0, len(by_length), at_a_time):
             chosen = by_length[start : start + at_a_time]
-            groups = generate(model, self.tokenizer, [self.prompt(row).ids for row in chosen], self.settings, self.ends)
+            groups = generate(
+                model, self.tokenizer, [self.prompt(row).ids for row in chosen], self.settings, self.ends, seed + start
+            )
             for row, answers in zip(chosen, groups, strict=True):
                 drawn[row] = answers
                 samples = list(self._samples(row, answers, seed, step))
@@ -198,44 +201,34 @@ def _visits(order: Sequence[int]) -> list[int]:
 
 
 def generate(
-    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], settings: GrpoSettings, ends: list[int]
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    settings: GrpoSettings,
+    ends: list[int],
+    seed: int,
 ) -> list[list[list[int]]]:
-    """Token ids of `num_generations` answers for each prompt, cut behind the first token that ends one.
-
-    The answers of a prompt share its prefill, which TRL's own generation does once for each. Raises HaloForgeError
-    where the model no longer gives probabilities.
+    """Token ids of `num_generations` answers for each prompt, up to and with the token that ends one, drawn as the stage
+    `sample` draws. Raises HaloForgeError where the model no longer gives probabilities.
     """
-    width = max(map(len, prompts))
-    pads = [width - len(ids) for ids in prompts]
-    ids = torch.tensor([[tokenizer.pad_token_id] * pad + p for pad, p in zip(pads, prompts, strict=True)])
-    mask = torch.tensor([[0] * pad + [1] * len(p) for pad, p in zip(pads, prompts, strict=True)])
-    config = GenerationConfig(
-        do_sample=True,
+    drawing = SampleSettings(
+        n=settings.num_generations,
         temperature=settings.temperature,
         top_p=settings.top_p,
-        top_k=0,
         max_new_tokens=settings.max_completion_length,
-        num_return_sequences=settings.num_generations,
-        eos_token_id=ends,
-        pad_token_id=tokenizer.pad_token_id,
+        batch=settings.generation_batch,
     )
-    training = model.training
+    rooms = [settings.max_completion_length] * len(prompts)
+    training, own = model.training, model.config._attn_implementation
     model.eval()  # no dropout, and no gradient checkpointing, which has no cache
     try:
-        with torch.no_grad():
-            out = model.generate(
-                input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-            )
-    except RuntimeError as error:
-        if "probability tensor" in str(error):
-            raise HaloForgeError("the model gives no probabilities any more; lower grpo.learning_rate") from None
-        raise
+        if agrees(model, model.get_input_embeddings().weight.shape[0]):
+            model.set_attn_implementation(NAME)
+            how = (drawing.temperature, drawing.top_p, drawing.max_new_tokens, drawing.batch)
+            drawn = Decoder(model, ends, *how).draw(prompts, drawing.n, rooms, seed)
+        else:
+            drawn = library_generate(model, tokenizer, ends, drawing, drawing.batch, prompts, rooms, seed)
     finally:
+        model.set_attn_implementation(own)
         model.train(training)
-    answers = [_cut(row, ends) for row in out[:, width:].tolist()]
-    count = settings.num_generations
-    return [answers[start : start + count] for start in range(0, len(answers), count)]
-
-
-def _cut(row: list[int], ends: list[int]) -> list[int]:
-    return row[: next((number for number, token in enumerate(row, 1) if token in ends), len(row))]
+    return [[answer.ids for answer in answers] for answers in drawn]
