@@ -14,7 +14,7 @@ from stages.common.files import write_json
 from stages.common.launch import is_main, launched
 from stages.common.lineage import start_of
 from stages.common.params import Params, argument_parser
-from stages.common.rates import Counting, read_rates
+from stages.common.rates import Counting, read_rates, write_rates
 from stages.common.records import Example, Sample, Verdict
 from stages.common.selection import as_trained, paired, replayed, select, weighted
 from stages.common.timing import write_timing
@@ -85,7 +85,7 @@ def main() -> None:
     accepted = {"accepted": len(own), "accepted_tasks": len({e.task_id for e in own}), "replayed": len(replay)}
     if args.rates:
         measured = read_rates(args.measured) if args.measured else {}
-        records.write(args.rates, {**measured, **rates}.values())
+        write_rates(args.rates, {**measured, **rates}.values())
     if args.metrics:
         write_json(args.metrics, {**accepted, **result.metrics})
     write_curve(args.curve, result.curve)

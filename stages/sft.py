@@ -13,6 +13,7 @@ from stages.common.errors import InputError
 from stages.common.files import write_json
 from stages.common.launch import is_main, launched
 from stages.common.params import Params, argument_parser
+from stages.common.rates import write_rates
 from stages.common.records import Task
 from stages.common.timing import write_timing
 from stages.lm.training import write_curve
@@ -61,7 +62,7 @@ def main() -> None:
     if args.training:
         records.write(args.training, examples)
     if args.rates:
-        records.write(args.rates, [])
+        write_rates(args.rates, [])
     if args.metrics:
         write_json(args.metrics, result.metrics)
     write_curve(args.curve, result.curve)

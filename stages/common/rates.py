@@ -1,16 +1,34 @@
 """Measured pass rates: which tasks a cycle's samples solved, handed on from cycle to cycle."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stages.common import records
+from stages.common.errors import InputError
+from stages.common.files import replacing
 from stages.common.records import Rate, Sample, Task, Verdict
 from stages.settings.sampling import CurriculumSettings
 
 
 def read_rates(path: Path) -> dict[str, Rate]:
     """The last measured rate of each task, by task id. Raises InputError for a missing or broken file."""
-    return {rate.task_id: rate for rate in records.read(Rate, path)}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; the stage that trained the parent writes it") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    if not isinstance(value, list):
+        raise InputError(f"{path}: expected a list of pass rates, found {type(value).__name__}")
+    rates = [records.parse(Rate, item, f"{path}: item {number}") for number, item in enumerate(value)]
+    return {rate.task_id: rate for rate in rates}
+
+
+def write_rates(path: Path, rates: Iterable[Rate]) -> None:
+    """Write the rates as a JSON list, a line each; DVC warns of files that are empty, which none would be as lines."""
+    with replacing(path) as file:
+        file.write("[" + ",\n".join(records.encode(rate) for rate in rates) + "]\n")
 
 
 class Counting:

@@ -144,6 +144,7 @@ class Decoder:
     batch: int
     every: int = 1
     compiled: bool = False
+    steps: int = 0  # forward passes of single tokens so far, for benchmarks
 
     def draw(self, prompts: Sequence[Sequence[int]], n: int, rooms: Sequence[int], seed: int) -> list[list[Drawn]]:
         """`n` sequences for each prompt, of at most `rooms` tokens (and at most max_new_tokens); at temperature 0 they
@@ -195,6 +196,7 @@ class _Run:
                         width = min(math.ceil(width / BUCKET) * BUCKET, self.cache.columns)
                     self.cache.width = width
                     self.step(width)
+                    self.how.steps += 1
                 self._retire()
         return self._drawn()
 
@@ -294,9 +296,7 @@ class _Run:
     def _drawn(self) -> list[list[Drawn]]:
         counts, logprobs, tokens = (t[: self.idle].tolist() for t in (self.counts, self.logprobs, self.tokens))
         if any(math.isnan(logprob) for logprob in logprobs):
-            raise HaloForgeError(
-                "the model gives no probabilities any more: its logits are no numbers; see its training"
-            )
+            raise HaloForgeError("the model gives no probabilities: its logits are no numbers; see how it was trained")
         drawn = [
             Drawn(ids[:count], logprob / count if count else None)
             for ids, count, logprob in zip(tokens, counts, logprobs, strict=True)

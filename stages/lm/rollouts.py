@@ -208,8 +208,8 @@ def generate(
     ends: list[int],
     seed: int,
 ) -> list[list[list[int]]]:
-    """Token ids of `num_generations` answers for each prompt, up to and with the token that ends one, drawn as the stage
-    `sample` draws. Raises HaloForgeError where the model no longer gives probabilities.
+    """Token ids of `num_generations` answers for each prompt, up to and with the token that ends one, drawn as the
+    stage `sample` draws. Raises HaloForgeError where the model no longer gives probabilities.
     """
     drawing = SampleSettings(
         n=settings.num_generations,
