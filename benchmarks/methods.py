@@ -72,14 +72,14 @@ class Seed:
         return {**names, **spent, **{key: found[key] for key in FIGURES}}
 
     def prepare(self) -> None:
-        """Base, tasks and SFT, in a fresh clone."""
+        """Base, tasks, SFT and its validation, in a fresh clone."""
         if (self.folder / "ready").exists():
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         clone(self.project)
         edit_params(self.project, lambda params: params.update(seed=self.seed, profile=self.profile))
-        repro(self.project, self.label, "sft")
+        repro(self.project, self.label, "validate-sft")
         (self.folder / "ready").touch()
 
     def arm(self, name: str, find: Callable[[], list[Row]]) -> list[Row]:
@@ -104,6 +104,8 @@ def raft(at: Seed) -> list[Row]:
     for key, item in list(at.params()["cycles"].items())[:CYCLES]:
         for name in ("sample", "verify", "raft"):
             spent += at.stage("raft", name, key, item)
+        for name in ("validate-sample", "validate"):  # decides on the next parent; no part of the method compared
+            at.stage("raft", name, key, item)
         samples += lines(at.project / f"data/samples/cycle-{key}.jsonl")
         rows.append(at.row("raft", f"cycle-{key}", f"cycle-{key}", samples, spent))
     return rows

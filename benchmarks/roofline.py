@@ -122,14 +122,7 @@ def _padded(model: Any, prompts: list[list[int]], new_tokens: int, ends: list[in
         )
         how = {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 0, "max_new_tokens": new_tokens}
         with torch.inference_mode():
-            seen = torch.tensor(mask, device=model.device)
-            out = model.generate(input_ids=ids, attention_mask=seen, eos_token_id=ends, pad_token_id=0, **how)
-                input_ids=ids,
-                attention_mask=torch.tensor(mask, device=model.device),
-                eos_token_id=ends,
-                pad_token_id=0,
-                **how,
-            )
+            out = model.generate(input_ids=ids, attention_mask=mask, eos_token_id=ends, pad_token_id=0, **how)
         for row in out[:, width:].tolist():
             tokens += next((number for number, token in enumerate(row, 1) if token in set(ends)), len(row))
     _wait()
