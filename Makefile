@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft control grpo generate serve merge test lint format doctor bench-sample bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro plan raft control grpo generate serve merge test lint format doctor bench-sample bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ repro: setup ## Run the pipeline; only what changed runs again (PROFILE=smoke: s
 
 raft: setup ## Run RAFT up to cycle CYCLES=3 and its benchmark, extending params.yaml where it has fewer
 	$(BIN)/python -m stages.cycles --cycles $(CYCLES)
+
+plan: setup ## Tell what PROFILE=gfx1151 will need (memory, tokens, hours, disk), without running it
+	$(BIN)/python -m stages.plan $(if $(PROFILE),--profile $(PROFILE))
 
 control: setup ## Train cycle CYCLE=1 again on as many samples that no verifier chose, benchmark it, and compare
 	$(BIN)/python -m stages.controls --cycle $(CYCLE)

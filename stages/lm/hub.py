@@ -42,13 +42,13 @@ def fetch(settings: BaseSettings, compute: ComputeSettings, out: Path) -> dict[s
 
 
 def _download(settings: BaseSettings) -> Path:
-    if settings.revision is None:
+    if settings.commit is None:
         raise InputError(f"base.revision: missing; pin a commit of {settings.hub}, so that a rerun gets the same files")
     try:
-        folder = snapshot_download(settings.hub, revision=settings.revision, allow_patterns=WANTED)
+        folder = snapshot_download(settings.hub, revision=settings.commit, allow_patterns=WANTED)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise InputError(
-            f"base.hub: cannot fetch {settings.hub} at {settings.revision}: {reason}; a local directory will do as well"
+            f"base.hub: cannot fetch {settings.hub} at {settings.commit}: {reason}; a local directory will do as well"
         ) from None
     return Path(folder)

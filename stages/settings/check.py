@@ -12,6 +12,7 @@ from stages.settings.data import DataSettings
 from stages.settings.generate import check_specs
 from stages.settings.grpo import GrpoSettings, check_runs
 from stages.settings.model import BaseSettings
+from stages.settings.planning import PlanSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.raft import RaftSettings
 from stages.settings.sampling import SampleSettings
@@ -33,8 +34,9 @@ SECTIONS: dict[str, type[Settings]] = {
     "grpo": GrpoSettings,
     "validation": ValidationSettings,
     "benchmark": BenchmarkSettings,
+    "plan": PlanSettings,
 }
-OPTIONAL = ("grpo",)  # came later: files without it stay valid
+OPTIONAL = ("grpo", "plan")  # came later: files without it stay valid
 
 
 def expect_keys(value: Any, known: tuple[str, ...], where: str) -> None:

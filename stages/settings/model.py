@@ -43,11 +43,19 @@ class TinySettings(Settings):
 
 
 class BaseSettings(Settings):
-    """Either `hub` with `revision`, or `tiny`."""
+    """Either `hub` with its commit, in `revision` or `revisions`, or `tiny`."""
 
     hub: str | None = Field(None, description="Model id on the Hugging Face hub, or a local model directory.")
     revision: str | None = Field(None, description="Commit of the hub repository, so that a rerun gets the same files.")
+    revisions: dict[str, str] = Field(
+        default={}, description="Commits of several repositories by id, so that `hub` alone may be overridden."
+    )
     tiny: TinySettings | None = Field(None, description="Build a tiny model instead.")
+
+    @property
+    def commit(self) -> str | None:
+        """The pinned commit of `hub`."""
+        return self.revision or self.revisions.get(self.hub or "")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

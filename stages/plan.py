@@ -1,0 +1,227 @@
+"""What a profile will need, without running it: parameters, memory, tokens, hours, disk. Refuses what cannot fit.
+
+python -m stages.plan --profile gfx1151
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from stages.common.cli import run
+from stages.common.errors import InputError
+from stages.common.params import Params, argument_parser
+from stages.planning import memory, work
+from stages.planning.shapes import Shape, shape_of
+from stages.settings.benchmark import BenchmarkSettings
+from stages.settings.check import check_all
+from stages.settings.compute import ComputeSettings
+from stages.settings.model import BaseSettings
+from stages.settings.planning import PlanSettings
+from stages.settings.raft import RaftSettings
+from stages.settings.sampling import SampleSettings
+from stages.settings.sft import SftSettings
+from stages.settings.training import TrainSettings
+from stages.settings.validation import ValidationSettings
+
+GIB = 1024**3
+Row = dict[str, Any]
+PASSING = 0.5  # share of samples that are accepted, where no cycle has been measured
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile's settings that a plan reads."""
+
+    name: str
+    base: BaseSettings
+    compute: ComputeSettings
+    sft: SftSettings
+    sample: SampleSettings
+    raft: RaftSettings
+    validation: ValidationSettings
+    benchmark: BenchmarkSettings
+    plan: PlanSettings
+    sources: dict[str, Any]
+    cycles: int
+    models: int
+    active: bool
+
+
+def read(params: Params, name: str) -> Profile:
+    """The profile's sections, checked. Raises InputError for a profile that is not there."""
+    check_all(params)
+    profiles = params.raw["profiles"]
+    if name not in profiles:
+        raise InputError(f"--profile: found '{name}', expected one of: {', '.join(profiles)}")
+    value, where = profiles[name], f"{params.path}: profiles.{name}"
+    kinds = {
+        "base": BaseSettings,
+        "compute": ComputeSettings,
+        "sft": SftSettings,
+        "sample": SampleSettings,
+        "raft": RaftSettings,
+        "validation": ValidationSettings,
+        "benchmark": BenchmarkSettings,
+        "plan": PlanSettings,
+    }
+    sections = {key: kind.parse(value.get(key), f"{where}.{key}") for key, kind in kinds.items()}
+    chain = {"cycles": len(params.raw["cycles"]), "models": len(params.raw["models"])}
+    return Profile(name, **sections, sources=value["sources"], **chain, active=name == params.profile)
+
+
+def device_memory(plan: PlanSettings) -> tuple[float, str]:
+    """(GiB that may be used, where that is known from): measured where the device is at hand, else as the profile
+    says."""
+    if plan.device == "cpu":
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+        return total * plan.share, "this machine's memory"
+    for file in Path("/sys/class/drm").glob("card*/device/mem_info_gtt_total"):
+        return int(file.read_text()) / GIB * plan.share, str(file)
+    if plan.device == "cuda" and shutil.which("nvidia-smi"):
+        asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+        if told and told[0].isdigit():
+            return int(told[0]) / 1024 * plan.share, "nvidia-smi"
+    if plan.memory_gib is None:
+        raise InputError("plan.memory_gib: missing, and no such device is at hand to ask")
+    return plan.memory_gib * plan.share, "plan.memory_gib, as none is at hand"
+
+
+def stages(profile: Profile, shape: Shape, tasks: work.Counts) -> list[Row]:
+    """Memory (bytes by purpose), tokens and hours of each heavy stage."""
+    dtype, device = profile.compute.dtype, profile.plan.device
+    kind = "cpu" if device == "cpu" else "cuda"
+    rates = work.PUBLISHED[device]
+    timing = Path("metrics/timing")
+
+    def row(name: str, times: int, work_of: tuple[int, float], file: str, rate: str, need: dict[str, float]) -> Row:
+        tokens, hours = work_of
+        measured = work.measured_rate(timing, file, rate) if profile.active else None
+        hours = tokens / measured / 3600 if measured else hours
+        source = "measured here" if measured else rates.source
+        return {"stage": name, "times": times, "memory": need, "tokens": tokens, "hours": hours, "rate": source}
+
+    def sampling(name: str, settings: SampleSettings, count: int, times: int, file: str) -> Row:
+        estimate = work.sampling_hours(shape, settings, dtype, count, rates)
+        return row(name, times, estimate, file, "tokens_per_second", memory.sampling(shape, settings, dtype))
+
+    def training(name: str, settings: TrainSettings, examples: int, times: int, file: str) -> Row:
+        estimate = work.training_hours(shape, settings, examples, rates)
+        need = memory.training(shape, settings, dtype, kind)
+        return row(name, times, estimate, file, "train_tokens_per_second", need)
+
+    asked = tasks.train if profile.sample.tasks == "all" else tasks.train - tasks.demonstrated
+    accepted = int(asked * min(profile.raft.per_task, profile.sample.n * PASSING))
+    validation, benchmark = profile.validation.sample, profile.benchmark.sample
+    return [
+        training("sft", profile.sft.train, tasks.demonstrated, 1, "sft"),
+        sampling("sample", profile.sample, asked, profile.cycles, "sample-cycle-1"),
+        training("raft", profile.raft.train, accepted, profile.cycles, "raft-cycle-1"),
+        sampling("validation.sample", validation, tasks.validation, profile.cycles + 1, "validate-sample-sft"),
+        sampling("benchmark.sample", benchmark, tasks.benchmark, profile.models, "benchmark-sample-sft"),
+    ]
+
+
+def disk(profile: Profile, shape: Shape) -> dict[str, float]:
+    """Bytes on disk by what they are. DVC's cache holds each artifact once more, unless it links them."""
+    dtype = profile.compute.dtype
+    base = shape.parameters * memory.WIDTH[dtype]
+    sft, resume = work.checkpoint_bytes(shape, profile.sft.train, dtype)
+    cycle, again = work.checkpoint_bytes(shape, profile.raft.train, dtype)
+    kept = base + sft + profile.cycles * cycle
+    best = resume if profile.sft.train.early_stop else 0
+    return {"checkpoints": kept, "DVC's cache": kept, "to resume from": max(resume, again) * 2 + best}
+
+
+def advice(stage: Row, train: TrainSettings | None) -> str:
+    """The setting that would make a stage smaller."""
+    if train is None:
+        return f"lower {stage['stage']}.batch"
+    section = f"{stage['stage']}.train"
+    if not train.gradient_checkpointing:
+        return f"set {section}.gradient_checkpointing: true"
+    if train.lora is None:
+        return f"set {section}.lora"
+    if train.batch > 1 and train.batching != "packed":
+        return f"lower {section}.batch"
+    return f"set {section}.lora.quantize: nf4, or take a smaller base.hub"
+
+
+def size(count: float) -> str:
+    """Bytes, for people."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB / 2 else f"{count / 1024**2:.0f} MiB"
+
+
+def duration(hours: float) -> str:
+    """Hours, for people."""
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours >= 1 / 60 else f"{hours * 3600:.0f} s"
+
+
+def show(profile: Profile, shape: Shape, known: str, tasks: work.Counts, found: list[Row]) -> None:
+    """Print the plan."""
+    lora = profile.sft.train.lora
+    trained = shape.adapter(lora.rank) if lora else shape.parameters
+    print(f"profile {profile.name}: {shape.parameters:,} parameters ({known}), of which sft trains {trained:,}")
+    split = f"{tasks.train:,} train, {tasks.validation:,} validation, {tasks.benchmark:,} benchmark"
+    print(f"tasks: {split} ({tasks.source})")
+    table = Table("stage", "times", "memory", "most of it", "tokens", "time", "by rates", box=SIMPLE)
+    for row in found:
+        name, count = max(row["memory"].items(), key=lambda item: item[1])
+        memory_told = (size(sum(row["memory"].values())), f"{name} {size(count)}")
+        cells = (*memory_told, f"{row['tokens']:,}", duration(row["hours"]), row["rate"])
+        table.add_row(row["stage"], str(row["times"]), *cells)
+    Console(width=110).print(table)
+    hours = sum(row["hours"] * row["times"] for row in found)
+    print(f"time: about {duration(hours)} for all, without verifying; the table's is for one time")
+    need, free = disk(profile, shape), shutil.disk_usage(".").free
+    told = ", ".join(f"{name} {size(count)}" for name, count in need.items())
+    print(f"disk: {told}; {size(free)} are free")
+
+
+def refuse(profile: Profile, shape: Shape, found: list[Row], room: float, source: str) -> None:
+    """Raise InputError for the first stage that does not fit into memory, and for a disk that is too small."""
+    trains = {"sft": profile.sft.train, "raft": profile.raft.train}
+    for row in found:
+        total = sum(row["memory"].values()) / GIB
+        if total > room:
+            raise InputError(
+                f"profiles.{profile.name}: {row['stage']} needs {total:.1f} GiB, may use {room:.1f} ({source}); "
+                f"{advice(row, trains.get(row['stage']))}"
+            )
+    need, free = sum(disk(profile, shape).values()), shutil.disk_usage(".").free
+    if need > free:
+        raise InputError(f"profiles.{profile.name}: needs {size(need)} of disk, {size(free)} are free")
+
+
+def main() -> None:
+    """Work it out, print it, refuse what cannot fit."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--profile", help="the profile (default: the active one)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    args = parser.parse_args()
+    params = Params(args.params)
+    profile = read(params, args.profile or params.profile or "")
+    shape, known = shape_of(profile.base, Path("models/base") if profile.active else Path("none"))
+    tasks = work.counts(profile.sources, Path("data/mix") if profile.active else None)
+    found = stages(profile, shape, tasks)
+    room, source = device_memory(profile.plan)
+    if args.json:
+        whole = {"parameters": shape.parameters, "memory_gib": room, "disk": disk(profile, shape), "stages": found}
+        print(json.dumps(whole, indent=2))
+    else:
+        show(profile, shape, known, tasks, found)
+        most = max(sum(row["memory"].values()) for row in found)
+        print(f"memory: {size(most)} at the most, {room:.1f} GiB may be used ({source})")
+    refuse(profile, shape, found, room, source)
+
+
+if __name__ == "__main__":
+    run(main)

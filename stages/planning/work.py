@@ -1,0 +1,109 @@
+"""How much a profile's stages do: tasks, tokens, hours, and the disk that their results take."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.planning.memory import WIDTH
+from stages.planning.shapes import Shape
+from stages.settings.sampling import SampleSettings
+from stages.settings.training import TrainSettings
+
+# Tasks of published data sets: training, validation, benchmark.
+DATASETS = {"mbpp": (374, 90, 500), "humaneval": (0, 0, 164), "humaneval_cpp": (0, 0, 164)}
+PROMPT_TOKENS, ANSWER_TOKENS = 200, 250  # where nothing has been measured
+UTILISATION = 0.5  # of the matmul rate in training, and of the bandwidth in decoding, where nothing has been measured
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a device does in a second: FLOPs of matrix products and bytes of memory, and who says so."""
+
+    flops: float
+    bandwidth: float
+    source: str
+
+
+# 30 of 59.4 TFLOPS in bfloat16 and 211 of 256 GB/s: docs/HARDWARE.md, measured by others. A100 80 GB: NVIDIA's data
+# sheet (312 TFLOPS, 2,039 GB/s), of which half the first is usual. Two server cores: our own measurements.
+PUBLISHED = {
+    "gfx1151": Rates(30e12, 211e9, "published for gfx1151"),
+    "cuda": Rates(150e12, 1.8e12, "published for A100"),
+    "cpu": Rates(100e9, 10e9, "two server cores, ours"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tasks of each split, those of training that have a solution to show, and where that is known from."""
+
+    train: int
+    validation: int
+    benchmark: int
+    demonstrated: int
+    source: str
+
+
+def counts(sources: dict[str, Any], mix: Path | None) -> Counts:
+    """Tasks of the prepared data in `mix`, else what the sources' settings and known data sets promise."""
+    splits = ("train", "validation", "benchmark")
+    if mix and all((mix / f"{split}.jsonl").is_file() for split in splits):
+        found = [sum(1 for _ in (mix / f"{split}.jsonl").open("rb")) for split in splits]
+        shown = sum(b'"reference": "' in line for line in (mix / "train.jsonl").open("rb"))
+        return Counts(*found, shown, "data/mix")
+    found, shown = [0, 0, 0], 0
+    for name, settings in sources.items():
+        if settings is None:
+            continue
+        if name == "synthetic":
+            shown += sum(settings["demonstrations"])
+            found[0] += sum(settings["demonstrations"]) + sum(settings["prompts"])
+            found[1] += sum(settings["validation"])
+            found[2] += sum(settings["benchmark"])
+        elif name in DATASETS:
+            found = [a + b for a, b in zip(found, DATASETS[name], strict=True)]
+            shown += DATASETS[name][0]
+        else:
+            found[0] += settings.get("max_tasks") or 0
+            shown += settings.get("max_tasks") or 0
+    return Counts(*found, shown, "the sources' published sizes and settings")
+
+
+def sampling_hours(shape: Shape, settings: SampleSettings, dtype: str, tasks: int, rates: Rates) -> tuple[int, float]:
+    """(tokens, hours) of drawing n answers a task: decoding is bound by the bytes of weights and cache that each step
+    reads, as long as its FLOPs take less."""
+    answer = min(settings.max_new_tokens, ANSWER_TOKENS)
+    tokens, batch = tasks * settings.n * answer, max(settings.batch, settings.n)
+    width = WIDTH[dtype]
+    read = shape.parameters * width + batch * (PROMPT_TOKENS + answer / 2) * shape.cache_bytes(width)
+    step = max(read / rates.bandwidth, 2 * batch * shape.matrices / rates.flops) / UTILISATION
+    return tokens, tokens / batch * step / 3600
+
+
+def training_hours(shape: Shape, settings: TrainSettings, examples: int, rates: Rates) -> tuple[int, float]:
+    """(tokens, hours) of a training on so many examples."""
+    length = min(settings.max_length, PROMPT_TOKENS + ANSWER_TOKENS)
+    tokens = examples * settings.epochs * length
+    flops = shape.training_flops(length, settings.lora is not None, settings.gradient_checkpointing)
+    return tokens, tokens * flops / (UTILISATION * rates.flops) / 3600
+
+
+def checkpoint_bytes(shape: Shape, settings: TrainSettings, dtype: str) -> tuple[int, int]:
+    """(bytes of a saved checkpoint, bytes of one to resume from, with the optimizer's moments)."""
+    width = WIDTH[dtype]
+    if settings.lora is None:
+        saved, moments = shape.parameters * width, 2 * shape.parameters * width
+    else:
+        saved = shape.adapter(settings.lora.rank) * 4
+        moments = 2 * saved
+    return saved, saved + moments
+
+
+def measured_rate(folder: Path, name: str, key: str) -> float | None:
+    """A rate that a stage left in its timing file (tokens per second); None where there is none."""
+    try:
+        value = json.loads((folder / f"{name}.json").read_text(encoding="utf-8")).get(key)
+    except (OSError, ValueError):
+        return None
+    return float(value) if isinstance(value, int | float) and value else None

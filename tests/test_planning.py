@@ -1,0 +1,166 @@
+"""What `make plan` works out, beside real models, real training and real sampling."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from stages.common.errors import InputError
+from stages.lm import devices
+from stages.lm.capacity import cache_bytes
+from stages.lm.decoding import NAME, Decoder
+from stages.lm.metering import training_flops
+from stages.lm.tiny import build_tokenizer
+from stages.lm.trainer import make_trainer
+from stages.planning import memory
+from stages.planning.shapes import QWEN, Shape, read_config, shape_of
+from stages.settings.model import BaseSettings
+from stages.settings.sampling import SampleSettings
+from stages.settings.training import LoraSettings, TrainSettings
+
+SMALL = Shape(256, 6, 4, 2, 704, 4096, True)
+LENGTH = 256
+TOLERANCE = 0.3
+
+
+def config(shape: Shape) -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        intermediate_size=shape.intermediate,
+        tie_word_embeddings=shape.tied,
+    )
+
+
+def peak(events: profile) -> int:
+    """Bytes of tensors at the fullest moment, above those at the start."""
+    now = most = 0
+    memory_events = [e for e in events.profiler.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(memory_events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+PUBLISHED = {"0.5B": 0.49, "1.5B": 1.54, "3B": 3.09, "7B": 7.61, "14B": 14.7, "32B": 32.5}  # billions
+
+
+@pytest.mark.parametrize(("size", "billions"), PUBLISHED.items())
+def test_parameters_are_the_published_ones_and_the_model_s(size: str, billions: float) -> None:
+    shape = QWEN[size]
+    assert shape.parameters / 1e9 == pytest.approx(billions, rel=0.012)
+    with torch.device("meta"):
+        model = Qwen2ForCausalLM(config(shape))
+    assert sum(p.numel() for p in model.parameters()) == shape.parameters
+    assert cache_bytes(model.to(torch.bfloat16)) == shape.cache_bytes(2)
+
+
+def test_adapters_and_flops_are_the_trainer_s() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = Qwen2ForCausalLM(config(SMALL))
+    assert SMALL.training_flops(LENGTH, adapter=False, again=False) * LENGTH == pytest.approx(
+        training_flops(model, LENGTH, LENGTH**2)
+    )
+    adapted = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    assert adapted.num_parameters(only_trainable=True) == SMALL.adapter(8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=16)])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_training_takes_what_was_estimated(tmp_path: Path, lora: LoraSettings | None, checkpointing: bool) -> None:
+    """Two steps, so that the optimizer's states are there when the second's activations are."""
+    devices.use_threads(1)
+    settings = TrainSettings(
+        learning_rate=1e-3, batch=4, max_length=LENGTH, warmup=0, lora=lora, gradient_checkpointing=checkpointing
+    )
+    tokenizer = build_tokenizer([f"def f(x): return x + {n}" for n in range(99)], 400)
+    rows = [{"input_ids": [(7 * n + i) % 4000 for i in range(LENGTH)]} for n in range(8)]
+    rows = [{**row, "labels": row["input_ids"]} for row in rows]
+    model = Qwen2ForCausalLM(config(SMALL))
+    before = sum(p.numel() * 4 for p in model.parameters())
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        trainer = make_trainer(model, tokenizer, rows, [], settings, 0, tmp_path)
+        trainer.args.save_strategy = "no"
+        trainer.train()
+    estimate = memory.training(SMALL, settings, "float32", "cpu")
+    assert sum(estimate.values()) == pytest.approx(before + peak(seen), rel=TOLERANCE)
+
+
+def test_sampling_takes_what_was_estimated() -> None:
+    settings = SampleSettings(n=8, batch=32, max_new_tokens=24)
+    model = Qwen2ForCausalLM(config(SMALL)).eval()
+    model.set_attn_implementation(NAME)
+    before = sum(p.numel() * 4 for p in model.parameters())
+    prompts = [[(7 * n + i) % 4000 for i in range(400)] for n in range(4)]
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        Decoder(model, [], 1.0, 0.95, 24, 32).draw(prompts, 8, [24] * 4, 0)
+    estimate = memory.sampling(SMALL, settings, "float32", prompt=400)
+    assert sum(estimate.values()) == pytest.approx(before + peak(seen), rel=TOLERANCE)
+
+
+def test_where_a_shape_is_known_from(tmp_path: Path) -> None:
+    nowhere = tmp_path / "models/base"
+    assert shape_of(BaseSettings(hub="Qwen/Qwen2.5-Coder-3B-Instruct"), nowhere)[0] == QWEN["3B"]
+    with pytest.raises(InputError, match="the shape of other/model is not known"):
+        shape_of(BaseSettings(hub="other/model"), nowhere)
+    nowhere.mkdir(parents=True)
+    config(SMALL).save_pretrained(nowhere)
+    assert shape_of(BaseSettings(hub="other/model"), nowhere)[0] == SMALL
+    assert shape_of(BaseSettings(hub=str(nowhere)), tmp_path)[0] == SMALL
+    (nowhere / "config.json").write_text('{"hidden_size": 3}')
+    with pytest.raises(InputError, match="no shape of a decoder in it"):
+        read_config(nowhere / "config.json")
+
+
+def plan(folder: Path, *arguments: str, code: int = 0, change: tuple[str, str] = ("", "")) -> str:
+    """The plan of the shipped params.yaml with one change; stdout, or stderr where it must fail."""
+    text = (ROOT / "params.yaml").read_text()
+    assert change[0] in text
+    (folder / "params.yaml").write_text(text.replace(*change) if change[0] else text)
+    command = [sys.executable, "-m", "stages.plan", "--params", str(folder / "params.yaml"), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
+
+
+@pytest.mark.parametrize("profile", ["tiny", "smoke", "gfx1151", "cuda"])
+def test_every_shipped_profile_fits(tmp_path: Path, profile: str) -> None:
+    told = plan(tmp_path, "--profile", profile)
+    assert f"profile {profile}: " in told
+    assert all(name in told for name in ("sft", "sample", "raft", "benchmark.sample", "disk: ", "memory: "))
+
+
+def test_what_cannot_fit_is_refused_and_told_how(tmp_path: Path) -> None:
+    card = ("memory_gib: 80", "memory_gib: 16")
+    told = plan(tmp_path, "--profile", "cuda", code=1, change=card)
+    assert told.startswith("error: profiles.cuda: sft needs 17.0 GiB, may use 14.4 (plan.memory_gib")
+    assert "lora.quantize: nf4, or take a smaller base.hub" in told
+    full = ("        lora: {rank: 16, alpha: 32, targets: all-linear}\n", "")
+    told = plan(tmp_path, "--profile", "cuda", code=1, change=full)
+    assert "set sft.train.lora" in told
+    assert plan(tmp_path, "--profile", "nope", code=1).startswith(
+        "error: --profile: found 'nope', expected one of: tiny"
+    )
+
+
+def test_one_override_takes_another_size(tmp_path: Path) -> None:
+    smaller = ("hub: Qwen/Qwen2.5-Coder-7B-Instruct", "hub: Qwen/Qwen2.5-Coder-1.5B-Instruct")
+    told = json.loads(plan(tmp_path, "--profile", "gfx1151", "--json", change=smaller))
+    assert told["parameters"] == QWEN["1.5B"].parameters
+    assert {stage["stage"] for stage in told["stages"]} >= {"sft", "sample", "raft"}
+
+
+def test_disk_is_what_a_checkpoint_takes(tmp_path: Path) -> None:
+    from stages.planning.work import checkpoint_bytes
+
+    model = Qwen2ForCausalLM(config(SMALL))
+    model.save_pretrained(tmp_path)
+    found = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert checkpoint_bytes(SMALL, TrainSettings(learning_rate=1e-3), "float32")[0] == pytest.approx(found, rel=0.01)
