@@ -59,6 +59,7 @@ def train(args: Namespace, params: Params, settings: GrpoSettings, tasks: list[T
     devices.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(args.parent)
     model = load.load_model(args.parent, compute, trainable=True)
+    load.expect_vocabulary(model, tokenizer, args.parent)
     fit, too_long = fitting(tasks, tokenizer, model, settings, prompts)
     if too_long:
         print(f"{too_long} tasks left out: prompt and completion exceed the model's context", flush=True)

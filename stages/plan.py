@@ -165,7 +165,7 @@ def duration(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours >= 1 / 60 else f"{hours * 3600:.0f} s"
 
 
-def show(profile: Profile, shape: Shape, known: str, tasks: work.Counts, found: list[Row]) -> None:
+def show(profile: Profile, shape: Shape, known: str, tasks: work.Counts, found: list[Row], free: float) -> None:
     """Print the plan."""
     lora = profile.sft.train.lora
     trained = shape.adapter(lora.rank) if lora else shape.parameters
@@ -181,12 +181,12 @@ def show(profile: Profile, shape: Shape, known: str, tasks: work.Counts, found: 
     Console(width=110).print(table)
     hours = sum(row["hours"] * row["times"] for row in found)
     print(f"time: about {duration(hours)} for all, without verifying; the table's is for one time")
-    need, free = disk(profile, shape), shutil.disk_usage(".").free
+    need = disk(profile, shape)
     told = ", ".join(f"{name} {size(count)}" for name, count in need.items())
     print(f"disk: {told}; {size(free)} are free")
 
 
-def refuse(profile: Profile, shape: Shape, found: list[Row], room: float, source: str) -> None:
+def refuse(profile: Profile, shape: Shape, found: list[Row], room: float, source: str, free: float) -> None:
     """Raise InputError for the first stage that does not fit into memory, and for a disk that is too small."""
     trains = {"sft": profile.sft.train, "raft": profile.raft.train}
     for row in found:
@@ -196,7 +196,7 @@ def refuse(profile: Profile, shape: Shape, found: list[Row], room: float, source
                 f"profiles.{profile.name}: {row['stage']} needs {total:.1f} GiB, may use {room:.1f} ({source}); "
                 f"{advice(row, trains.get(row['stage']))}"
             )
-    need, free = sum(disk(profile, shape).values()), shutil.disk_usage(".").free
+    need = sum(disk(profile, shape).values())
     if need > free:
         raise InputError(f"profiles.{profile.name}: needs {size(need)} of disk, {size(free)} are free")
 
@@ -205,6 +205,7 @@ def main() -> None:
     """Work it out, print it, refuse what cannot fit."""
     parser = argument_parser(__doc__)
     parser.add_argument("--profile", help="the profile (default: the active one)")
+    parser.add_argument("--disk-gib", type=float, help="free disk of the machine planned for (default: of this one)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     args = parser.parse_args()
     params = Params(args.params)
@@ -213,14 +214,15 @@ def main() -> None:
     tasks = work.counts(profile.sources, Path("data/mix") if profile.active else None)
     found = stages(profile, shape, tasks)
     room, source = device_memory(profile.plan)
+    free = args.disk_gib * GIB if args.disk_gib else shutil.disk_usage(".").free
     if args.json:
         whole = {"parameters": shape.parameters, "memory_gib": room, "disk": disk(profile, shape), "stages": found}
         print(json.dumps(whole, indent=2))
     else:
-        show(profile, shape, known, tasks, found)
+        show(profile, shape, known, tasks, found, free)
         most = max(sum(row["memory"].values()) for row in found)
         print(f"memory: {size(most)} at the most, {room:.1f} GiB may be used ({source})")
-    refuse(profile, shape, found, room, source)
+    refuse(profile, shape, found, room, source, free)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.common.errors import InputError
@@ -64,9 +67,70 @@ def lost_base(path: Path) -> None:
     (path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "models/absent"}))
 
 
+def weights(path: Path, change: Callable[[dict], None]) -> None:
+    """Write the weights again, changed."""
+    found = load_file(path / "model.safetensors")
+    change(found)
+    save_file(found, path / "model.safetensors", metadata={"format": "pt"})
+
+
+def not_finite(value: float) -> Callable[[Path], None]:
+    def change(found: dict) -> None:
+        found["model.norm.weight"][3] = value
+
+    return lambda path: weights(path, change)
+
+
+def header(path: Path, change: Callable[[dict], None]) -> None:
+    """Write the header of the weights' file again, changed."""
+    content = (path / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    found = json.loads(content[8 : 8 + length])
+    change(found)
+    text = json.dumps(found).encode()
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+def overlapping(path: Path) -> None:
+    def change(found: dict) -> None:
+        found["model.norm.weight"]["data_offsets"] = found["model.layers.0.input_layernorm.weight"]["data_offsets"]
+
+    header(path, change)
+
+
+def of_another_type(path: Path) -> None:
+    header(path, lambda found: found["model.norm.weight"].update(dtype="Q9"))
+
+
+def lost_shard(path: Path) -> None:
+    (path / "model.safetensors").rename(path / "model-00001-of-00002.safetensors")
+    names = load_file(path / "model-00001-of-00002.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "model-00002-of-00002.safetensors")}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def configured(**changes: object) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps({**config, **changes}))
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (lambda path: (path / "model.safetensors").write_bytes(b""), "header too small"),
+        (lambda path: (path / "model.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{}"), "header too large"),
+        (overlapping, "invalid offset"),
+        (of_another_type, "unknown variant `Q9`"),
+        (lost_shard, "model-00002-of-00002.safetensors"),
+        (not_finite(float("nan")), "the weight model.norm.weight is not finite"),
+        (not_finite(float("-inf")), "the weight model.norm.weight is not finite"),
+        (configured(num_hidden_layers=-1), "`num_hidden_layers` (-1)"),
+        (configured(hidden_size="big"), "expected int, got str"),
+        (configured(num_attention_heads=0), "cannot load the checkpoint"),
+        (configured(model_type="nonsense"), "model type `nonsense`"),
         (shutil.rmtree, "no such checkpoint directory"),
         (not_a_checkpoint, "not a checkpoint"),
         (broken_config, "cannot load the checkpoint"),
@@ -105,6 +169,63 @@ def test_an_unfit_tokenizer_is_refused(copy: Path, changes: dict, message: str) 
         load.load_tokenizer(copy)
     assert message in str(error.value)
     assert "stages.base with base.hub set to this directory" in str(error.value)
+
+
+def test_a_tokenizer_with_more_entries_than_the_embedding_is_refused(copy: Path) -> None:
+    tokenizer = load.load_tokenizer(copy)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|more|>"] + [f"<|{n}|>" for n in range(9)]})
+    tokenizer.save_pretrained(copy)
+    with pytest.raises(InputError, match=r"the tokenizer has \d+ entries and the embedding \d+ rows"):
+        load.expect_vocabulary(load.load_model(copy, COMPUTE), load.load_tokenizer(copy), copy)
+
+
+@pytest.fixture
+def adapter(copy: Path, tmp_path: Path) -> Path:
+    """An adapter of the checkpoint's copy."""
+    model = load.load_model(copy, COMPUTE)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    load.save(tmp_path / "adapter", get_peft_model(model, lora), load.load_tokenizer(copy))
+    return tmp_path / "adapter"
+
+
+def renamed(path: Path) -> None:
+    found = load_file(path / "adapter_model.safetensors")
+    found["x.y"] = found.pop(min(found))
+    save_file(found, path / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def adapted(**changes: object) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        config = json.loads((path / "adapter_config.json").read_text())
+        (path / "adapter_config.json").write_text(json.dumps({**config, **changes}))
+
+    return damage
+
+
+def of_another_base(path: Path) -> None:
+    weights(path.with_name("model"), lambda found: found["model.norm.weight"].add_(1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (renamed, "2 weights of the adapter are missing or unknown"),
+        (adapted(r=8), "cannot load the checkpoint"),
+        (adapted(target_modules=["nope"]), "Target modules {'nope'} not found"),
+        (adapted(base_model_name_or_path=None), "adapter of the base model 'None', which is not there"),
+        (of_another_base, "adapter of another base model"),
+        (lambda p: (p / "adapter_model.safetensors").rename(p / "adapter_model.bin"), "pickled weights are not loaded"),
+        (lambda p: (p / "adapter_model.safetensors").write_bytes(b"\x01" * 99), "cannot load the checkpoint"),
+    ],
+)
+def test_a_broken_adapter_is_one_line(adapter: Path, damage: Callable[[Path], object], message: str) -> None:
+    load.load_model(adapter, COMPUTE)
+    damage(adapter)
+    with pytest.raises(InputError) as error:
+        load.load_model(adapter, COMPUTE)
+    assert str(error.value).startswith(f"{adapter}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_checkpoint_loads_as_any_other_model(checkpoint: Path) -> None:

@@ -1,5 +1,8 @@
 """What `make plan` works out, beside real models, real training and real sampling."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from stages.planning.shapes import QWEN, Shape, read_config, shape_of
 from stages.settings.model import BaseSettings
 from stages.settings.sampling import SampleSettings
 from stages.settings.training import LoraSettings, TrainSettings
+from tests.conftest import ROOT
 
 SMALL = Shape(256, 6, 4, 2, 704, 4096, True)
 LENGTH = 256
@@ -119,12 +123,22 @@ def test_where_a_shape_is_known_from(tmp_path: Path) -> None:
         read_config(nowhere / "config.json")
 
 
-def plan(folder: Path, *arguments: str, code: int = 0, change: tuple[str, str] = ("", "")) -> str:
+def plan(folder: Path, *arguments: str, code: int = 0, change: tuple[str, str] = ("", ""), memory: int = 80) -> str:
     """The plan of the shipped params.yaml with one change; stdout, or stderr where it must fail."""
     text = (ROOT / "params.yaml").read_text()
     assert change[0] in text
-    (folder / "params.yaml").write_text(text.replace(*change) if change[0] else text)
-    command = [sys.executable, "-m", "stages.plan", "--params", str(folder / "params.yaml"), *arguments]
+    text = (text.replace(*change) if change[0] else text).replace("memory_gib: 80", f"memory_gib: {memory}")
+    (folder / "params.yaml").write_text(text)
+    command = [
+        sys.executable,
+        "-m",
+        "stages.plan",
+        "--disk-gib",
+        "500",
+        "--params",
+        str(folder / "params.yaml"),
+        *arguments,
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done.stderr if code else done.stdout
@@ -138,12 +152,11 @@ def test_every_shipped_profile_fits(tmp_path: Path, profile: str) -> None:
 
 
 def test_what_cannot_fit_is_refused_and_told_how(tmp_path: Path) -> None:
-    card = ("memory_gib: 80", "memory_gib: 16")
-    told = plan(tmp_path, "--profile", "cuda", code=1, change=card)
+    told = plan(tmp_path, "--profile", "cuda", code=1, memory=16)
     assert told.startswith("error: profiles.cuda: sft needs 17.0 GiB, may use 14.4 (plan.memory_gib")
     assert "lora.quantize: nf4, or take a smaller base.hub" in told
     full = ("        lora: {rank: 16, alpha: 32, targets: all-linear}\n", "")
-    told = plan(tmp_path, "--profile", "cuda", code=1, change=full)
+    told = plan(tmp_path, "--profile", "cuda", code=1, change=full, memory=40)
     assert "set sft.train.lora" in told
     assert plan(tmp_path, "--profile", "nope", code=1).startswith(
         "error: --profile: found 'nope', expected one of: tiny"

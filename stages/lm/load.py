@@ -74,12 +74,28 @@ def load_model(
             model = _load_weights(path, compute, quantize)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: cannot load the checkpoint: {_first_line(error)}") from None
-    except Exception as error:  # safetensors raises a class of its own, outside the ordinary hierarchy
-        if type(error).__module__.partition(".")[0] not in ("safetensors", "safetensors_rust", "builtins"):
+    except Exception as error:  # of safetensors, or of what checks a configuration: classes outside the hierarchy
+        known = ("safetensors", "safetensors_rust", "huggingface_hub", "builtins")
+        if type(error).__module__.partition(".")[0] not in known:
             raise
         raise InputError(f"{path}: cannot load the checkpoint: {_first_line(error)}") from None
+    _expect_numbers(model, path)
     # Weights in 4 bits are put on the device as they are loaded, and cannot be moved.
     return (model if quantize else model.to(device())).train(trainable)
+
+
+def _expect_numbers(model: torch.nn.Module, path: Path) -> None:
+    """Raise InputError for a weight that is NaN or infinite; each is read once, and its sum tells."""
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not torch.isfinite(weight.detach().sum(dtype=torch.float32)):
+            raise InputError(f"{path}: the weight {name} is not finite; train it again with a lower learning rate")
+
+
+def expect_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path | str) -> None:
+    """Raise InputError for a tokenizer that gives ids which the model's embedding has no row for."""
+    rows, needed = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values()) + 1
+    if needed > rows:
+        raise InputError(f"{path}: the tokenizer has {needed} entries and the embedding {rows} rows; {MENDED}")
 
 
 def _quantization(compute: ComputeSettings) -> Any:
@@ -115,11 +131,22 @@ def _load_weights(path: Path, compute: ComputeSettings, quantize: str | None = N
 
 
 def _load_adapter(path: Path, compute: ComputeSettings, trainable: bool, quantize: str | None) -> Any:
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     base = adapters.base_of(path)
+    weights = path / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise InputError(f"{path}: no adapter_model.safetensors; pickled weights are not loaded")
     adapters.expect_same_base(path, base)
-    return PeftModel.from_pretrained(_load_weights(base, compute, quantize), path, is_trainable=trainable)
+    model = PeftModel.from_pretrained(_load_weights(base, compute, quantize), path, is_trainable=trainable)
+    # PEFT leaves out what does not fit, and goes on with fresh adapters in its place.
+    with safe_open(weights, "pt") as file:
+        there = set(file.keys())
+    odd = there ^ set(get_peft_model_state_dict(model))
+    if odd:
+        raise InputError(f"{path}: {len(odd)} weights of the adapter are missing or unknown, the first is {min(odd)}")
+    return model
 
 
 def save(path: Path | str, model: Any, tokenizer: PreTrainedTokenizerBase, weights: dict | None = None) -> None:
@@ -152,5 +179,6 @@ def expect_checkpoint(path: Path) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    first, *others = (str(error).strip() or type(error).__name__).splitlines()
+    # Some name the fault in their second line.
+    return (f"{first} {others[0].strip()}" if first.endswith(":") and others else first)[:200]

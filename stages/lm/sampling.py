@@ -38,6 +38,7 @@ class Sampler:
         self.tokenizer: PreTrainedTokenizerBase = load.load_tokenizer(self.checkpoint)
         self.ends = end_ids(self.tokenizer)
         self.model = load.load_model(self.checkpoint, self.compute)
+        load.expect_vocabulary(self.model, self.tokenizer, self.checkpoint)
         # What a checkpoint's generation_config.json brings (top_k, a repetition penalty) would apply unseen.
         self.model.generation_config = GenerationConfig()
         vocabulary = self.model.get_input_embeddings().weight.shape[0]

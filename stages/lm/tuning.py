@@ -35,6 +35,7 @@ def fine_tune(
     tokenizer = load.load_tokenizer(start)
     quantize = settings.lora and settings.lora.quantize
     model = load.load_model(start, compute, trainable=True, quantize=quantize)
+    load.expect_vocabulary(model, tokenizer, start)
     rows = [row for e in examples for row in [example_row(tokenizer, e, prompts)] * e.weight]
     held_out = [example_row(tokenizer, e, prompts) for e in validation]
     work = out.with_name(out.name + ".partial")
