@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro plan raft control grpo generate serve merge test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
