@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ from stages.common.errors import InputError
 from stages.common.prompts import continuation, trained_answer
 from stages.common.records import Example, Sample, Task, Verdict
 from stages.common.selection import as_trained
-from stages.lm import devices, hub, load
+from stages.lm import devices, hub, load, tuning
 from stages.lm.chat import IGNORED, end_ids, prompt_ids, prompt_text, training_row
+from stages.lm.decoding import Drawn
 from stages.lm.normal import CHATML, PLAIN
 from stages.lm.sampling import Sampler
 from stages.lm.training import TrainResult, train
@@ -132,7 +133,7 @@ def base_of(kind: str, checkpoint: Path, fetch: Fetch) -> Path:
 def test_every_stage_asks_with_the_same_bytes(
     kind: str, tmp_path: Path, checkpoint: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scripts themselves run; only the optimizer and `generate` are stood in for."""
+    """The scripts themselves run; only the optimizer and the drawing are stood in for."""
     base = base_of(kind, checkpoint, fetch)
     tasks = [make_task(n, prompt=text, reference="r", language="python") for n, text in enumerate(ASKED)]
     tasks += [make_task(len(tasks) + n, prompt=text, reference="r", language="cpp") for n, text in enumerate(ASKED)]
@@ -147,9 +148,9 @@ def test_every_stage_asks_with_the_same_bytes(
             assert row["labels"][len(asked[-1]) :] == row["input_ids"][len(asked[-1]) :]
         return TrainResult(model)
 
-    def generate(self: Sampler, prompts: list[list[int]]) -> Iterator[list[list[int]]]:
+    def draw(self: Sampler, prompts: list[list[int]], rooms: list[int], seed: int) -> list[list[Drawn]]:
         asked.extend(prompts)
-        return iter([[[self.tokenizer.eos_token_id]] for _ in prompts])
+        return [[Drawn([self.tokenizer.eos_token_id], -1.0)] for _ in prompts]
 
     def ran(script: Any, arguments: str) -> list[list[int]]:
         asked.clear()
@@ -157,9 +158,8 @@ def test_every_stage_asks_with_the_same_bytes(
         script.main()
         return sorted(asked)
 
-    for script in (sft, raft):
-        monkeypatch.setattr(script, "train", trained_on)
-    monkeypatch.setattr(Sampler, "_generate", generate)
+    monkeypatch.setattr(tuning, "train", trained_on)
+    monkeypatch.setattr(Sampler, "_draw", draw)
     trained = ran(sft, f"--model {base} --out sft --training e.jsonl")
     assert len(trained) == 6
     assert ran(sample, f"--model {base} --out s.jsonl --cycle 1") == trained
@@ -349,7 +349,9 @@ def script(model: Any, ids: list[int]) -> None:
     """Make the model say these tokens, whatever it is asked."""
     said = iter(ids)
 
-    def forward(*_: Any, **__: Any) -> Any:
+    def forward(*_: Any, input_ids: torch.Tensor, **__: Any) -> Any:
+        if input_ids.shape[1] > 1:  # a prompt is read, and nothing is said
+            return None
         logits = torch.full((1, 1, model.config.vocab_size), -1e9)
         logits[0, 0, next(said)] = 0
         return type("Output", (dict,), {"logits": logits, "past_key_values": None})()
@@ -470,7 +472,7 @@ def test_raft_trains_on_samples_without_their_thoughts(
     earlier = Example(task.task_id, 5, "0", 1.0, task.prompt, "python", "return 1")
     records.write(tmp_path / "e.jsonl", [earlier])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(raft, "train", lambda model, *_, **__: TrainResult(model))
+    monkeypatch.setattr(tuning, "train", lambda model, *_, **__: TrainResult(model))
     files = "--tasks tasks.jsonl --samples s.jsonl --verdicts v.jsonl --earlier e.jsonl --out c --training t.jsonl"
     monkeypatch.setattr(sys, "argv", ["raft", "--cycle", "1", "--parent", str(checkpoint), *files.split()])
     for reasoning, expected in (("drop", ["return 1"]), ("keep", [THOUGHT, "return 1"])):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from stages.common.api import Failure
-from stages.common.errors import InputError
 from stages.common.files import value_hash
 from stages.common.records import Task
 from stages.llm.backends import Messages, Reply
 from stages.lm import devices, load
+from stages.lm.chat import prompt_ids
 from stages.lm.sampling import Sampler
 from stages.settings.compute import ComputeSettings
 from stages.settings.generate import GenerateSettings
@@ -39,11 +39,14 @@ class Local:
         tasks = [Task(f"prompt {n}", "", p[-1]["content"], "", None, "", []) for n, p in enumerate(prompts, 1)]
         # The seed is that of the prompts, so that a run which was killed draws what an unbroken one draws.
         sampler.stream = f"generate/{value_hash(prompts)}"
-        try:
-            drawn = sampler.sample_shard(tasks, 0)
-        except InputError as error:
-            raise Failure("refused_request", str(error), free=True, lasting=True) from None
-        tokenizer = sampler.tokenizer
+        tokenizer, most = sampler.tokenizer, self.settings.max_new_tokens
+        for task in tasks:
+            length = len(prompt_ids(tokenizer, task.prompt, task.language, sampler.prompts))
+            if sampler.room(length) < most:  # an answer that is cut short is no example
+                told = f"{task.task_id}: its {length} tokens and max_tokens of {most} exceed the model's context of "
+                told += f"{sampler.model.config.max_position_embeddings} tokens"
+                raise Failure("refused_request", told, free=True, lasting=True)
+        drawn = sampler.sample_shard(tasks, 0)
         lengths = [len(tokenizer(task.prompt, add_special_tokens=False)["input_ids"]) for task in tasks]
         return [
             Reply(sample.completion, sample.finish_reason, length, sample.tokens)

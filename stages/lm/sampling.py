@@ -70,7 +70,7 @@ class Sampler:
         empty ones, with the finish reason `context`."""
         seed = self.shard_seed(shard)
         encoded = [prompt_ids(self.tokenizer, t.prompt, t.language, self.prompts) for t in tasks]
-        rooms = [self._room(len(ids)) for ids in encoded]
+        rooms = [self.room(len(ids)) for ids in encoded]
         fitting = [index for index, room in enumerate(rooms) if room > 0]
         prompts, left = [encoded[i] for i in fitting], [rooms[i] for i in fitting]
         answers = dict(zip(fitting, self._draw(prompts, left, seed) if prompts else [], strict=True))
@@ -81,7 +81,7 @@ class Sampler:
             for number, drawn in enumerate(answers.get(index, nothing))
         ]
 
-    def _room(self, length: int) -> int:
+    def room(self, length: int) -> int:
         """Tokens that an answer may have behind a prompt of `length`."""
         positions = getattr(self.model.config, "max_position_embeddings", None)
         return self.settings.max_new_tokens if not positions else min(self.settings.max_new_tokens, positions - length)
