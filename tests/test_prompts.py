@@ -150,7 +150,8 @@ def test_every_stage_asks_with_the_same_bytes(
 
     def draw(self: Sampler, prompts: list[list[int]], rooms: list[int], seed: int) -> list[list[Drawn]]:
         asked.extend(prompts)
-        return [[Drawn([self.tokenizer.eos_token_id], -1.0)] for _ in prompts]
+        said = [*self.tokenizer("x", add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+        return [[Drawn(said, -1.0)] for _ in prompts]
 
     def ran(script: Any, arguments: str) -> list[list[int]]:
         asked.clear()

@@ -143,7 +143,8 @@ def _load_adapter(path: Path, compute: ComputeSettings, trainable: bool, quantiz
     # PEFT leaves out what does not fit, and goes on with fresh adapters in its place.
     with safe_open(weights, "pt") as file:
         there = set(file.keys())
-    odd = there ^ set(get_peft_model_state_dict(model))
+    known = set(get_peft_model_state_dict(model))
+    odd = (there - known) | {name for name in known - there if "lora_" in name}
     if odd:
         raise InputError(f"{path}: {len(odd)} weights of the adapter are missing or unknown, the first is {min(odd)}")
     return model
