@@ -25,7 +25,7 @@ class Rates:
     source: str
 
 
-# 30 of 59.4 TFLOPS in bfloat16 and 211 of 256 GB/s: docs/HARDWARE.md, measured by others. A100 80 GB: NVIDIA's data
+# 30 of 59.4 TFLOPS in bfloat16 and 211 of 256 GB/s are what others have measured. A100 80 GB: NVIDIA's data
 # sheet (312 TFLOPS, 2,039 GB/s), of which half the first is usual. Two server cores: our own measurements.
 PUBLISHED = {
     "gfx1151": Rates(30e12, 211e9, "published for gfx1151"),
