@@ -9,9 +9,11 @@ import torch
 from rich.table import Table
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from benchmarks.library import plain_generate
 from stages.lm import devices
 from stages.lm.capacity import cache_bytes, fitting_batch, free_memory
-from stages.lm.decoding import NAME, Decoder, Drawn
+from stages.lm.decoding import Decoder, Drawn
+from stages.lm.rows import NAME
 
 SHAPES = {  # hidden, layers, heads, key-value heads, intermediate, vocabulary: the models' config.json
     "tiny": (64, 2, 4, 2, 128, 512),
@@ -87,9 +89,10 @@ def measure_shape(name: str, prompts: int = PROMPTS, samples: int = SAMPLES, new
     cuda = devices.device().type == "cuda"
     batch = fitting_batch(free_memory(), cache_bytes(model), PROMPT_TOKENS[1] + new_tokens, vocabulary)
     model.set_attn_implementation(NAME)
-    decoder = Decoder(model, ends, 1.0, 0.95, new_tokens, batch, every=8 if cuda else 1, compiled=cuda)
-    decoder.draw(asked[:1], samples, [new_tokens], 0)  # compiles
-    decoder.steps = 0
+    decoder = Decoder(model, [], 1.0, 0.95, new_tokens, batch, every=8 if cuda else 1, compiled=cuda)
+    for prompt in (max(asked, key=len), min(asked, key=len)):  # every width is compiled before the clock starts
+        decoder.draw([prompt], 1, [new_tokens if cuda else 1], 0)
+    decoder.ends, decoder.steps = ends, 0
     began = time.perf_counter()
     drawn = decoder.draw(asked, samples, [new_tokens] * prompts, 0)
     _wait()
@@ -113,17 +116,7 @@ def _padded(model: Any, prompts: list[list[int]], new_tokens: int, ends: list[in
     """Tokens per second of `generate` with 8 prompts at a time, padded on the left."""
     began, tokens = time.perf_counter(), 0
     for start in range(0, len(prompts), 8):
-        chosen = prompts[start : start + 8]
-        width = max(map(len, chosen))
-        pads = [width - len(ids) for ids in chosen]
-        ids = torch.tensor([[0] * pad + p for pad, p in zip(pads, chosen, strict=True)], device=model.device)
-        mask = torch.tensor(
-            [[0] * pad + [1] * len(p) for pad, p in zip(pads, chosen, strict=True)], device=model.device
-        )
-        how = {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 0, "max_new_tokens": new_tokens}
-        with torch.inference_mode():
-            out = model.generate(input_ids=ids, attention_mask=mask, eos_token_id=ends, pad_token_id=0, **how)
-        for row in out[:, width:].tolist():
-            tokens += next((number for number, token in enumerate(row, 1) if token in set(ends)), len(row))
+        rows = plain_generate(model, prompts[start : start + 8], 1, new_tokens, ends, 0, temperature=1.0, top_p=0.95)
+        tokens += sum(map(len, rows))
     _wait()
     return tokens / (time.perf_counter() - began)

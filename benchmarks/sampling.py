@@ -10,18 +10,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.library import plain_generate
 from benchmarks.roofline import measure_shape, shapes
 from stages.common.cli import run
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task, read_tasks
 from stages.lm import devices, load
 from stages.lm.chat import end_ids, prompt_ids
-from stages.lm.generating import generate
+from stages.lm.decoding import Drawn
 from stages.lm.sampling import Sampler
 from stages.lm.shards import sample_to_file
 from stages.settings.compute import ComputeSettings
@@ -34,13 +36,30 @@ Measured = tuple[int, float]  # tokens, seconds
 
 
 class LibrarySampler(Sampler):
-    """A sampler that draws by transformers' `generate` whatever the architecture."""
+    """A sampler that draws by transformers' `generate`: prompts of like length together, n answers at once."""
 
     def load(self) -> None:
         """Load, and leave the loop of ours alone."""
         super().load()
-        self.own_loop = False
         self.model.set_attn_implementation(self.compute.attention)
+
+    def _draw(self, prompts: list[list[int]], rooms: list[int], seed: int) -> list[list[Drawn]]:
+        torch.manual_seed(seed)
+        return [[Drawn(ids, None) for ids in answers] for answers in large_batches(self, prompts, self.settings.batch)]
+
+
+def large_batches(holder: Any, prompts: list[list[int]], batch: int, n: int | None = None) -> list[list[list[int]]]:
+    """n answers for each prompt by what `holder` has of model, settings and ends; prompts of like length together."""
+    s, count = holder.settings, n or holder.settings.n
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    drawn: dict[int, list[list[int]]] = {}
+    at_a_time = max(1, batch // count)
+    for start in range(0, len(order), at_a_time):
+        chosen = order[start : start + at_a_time]
+        asked, pad = [prompts[i] for i in chosen], holder.tokenizer.pad_token_id
+        rows = plain_generate(holder.model, asked, count, s.max_new_tokens, holder.ends, pad, s.temperature, s.top_p)
+        drawn.update({i: rows[place * count : (place + 1) * count] for place, i in enumerate(chosen)})
+    return [drawn[i] for i in range(len(prompts))]
 
 
 class Library:
@@ -54,10 +73,7 @@ class Library:
         self.prompts = [prompt_ids(self.tokenizer, t.prompt, t.language, sampler.prompts) for t in tasks]
 
     def _generate(self, prompts: list[list[int]], n: int, batch: int) -> int:
-        settings = self.settings.model_copy(update={"n": n})
-        rooms = [settings.max_new_tokens] * len(prompts)
-        drawn = generate(self.model, self.tokenizer, self.ends, settings, batch, prompts, rooms, 0)
-        return sum(len(answer.ids) for answers in drawn for answer in answers)
+        return sum(len(ids) for answers in large_batches(self, prompts, batch, n) for ids in answers)
 
     def padded(self) -> Measured:
         """One answer to each of 8 prompts at a time, in the order in which they come, n times over."""
@@ -87,10 +103,11 @@ class Library:
             max_new_tokens=s.max_new_tokens,
             eos_token_id=self.ends,
             pad_token_id=self.tokenizer.pad_token_id,
+            num_return_sequences=s.n,
         )
         own = self.model.config._attn_implementation
         started = time.monotonic()
-        out = self.model.generate_batch(inputs=few * s.n, generation_config=config, progress_bar=False)
+        out = self.model.generate_batch(inputs=few, generation_config=config, progress_bar=False)
         seconds = time.monotonic() - started
         self.model.set_attn_implementation(own)
         return sum(len(answer.generated_tokens) for answer in out.values()), seconds

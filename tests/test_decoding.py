@@ -1,14 +1,19 @@
 """The decode loop draws what the model says, whatever shares a batch with what."""
 
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from stages.lm.capacity import cache_bytes, fitting_batch
 from stages.lm.choosing import CANDIDATES, choose
-from stages.lm.decoding import NAME, Decoder, agrees
+from stages.lm.decoding import BUCKET, Decoder, Drawn, bucket
+from stages.lm.generating import generate
+from stages.lm.rows import NAME, agrees
+from stages.settings.sampling import SampleSettings
 
 SHAPE = {
     "vocab_size": 90,
@@ -39,6 +44,13 @@ def decoder(model: torch.nn.Module, **changes: object) -> Decoder:
     model.set_attn_implementation(NAME)
     how = {"ends": [END], "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 16, "batch": 8}
     return Decoder(model, **{**how, **changes})
+
+
+def adapter_on(model: torch.nn.Module) -> torch.nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    return get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)).eval()
 
 
 def rooms(count: int = len(PROMPTS)) -> list[int]:
@@ -73,10 +85,15 @@ def test_a_text_does_not_depend_on_what_shares_its_batch() -> None:
     assert [[a.ids for a in answers] for answers in other] != texts[0]
 
 
-def test_the_log_probability_is_the_model_s(checkpoint: Path) -> None:
+def test_the_log_probability_is_the_model_s() -> None:
     model = model_of("qwen2")
     drawn = decoder(model, temperature=0.7, top_p=0.9).draw(PROMPTS, 3, rooms(), seed=0)
     model.set_attn_implementation("sdpa")
+    expect_logprobs(model, drawn)
+
+
+def expect_logprobs(model: torch.nn.Module, drawn: list[list[Drawn]]) -> None:
+    """Those of a forward pass over the whole text, at temperature 0.7 and top_p 0.9."""
     for prompt, answers in zip(PROMPTS, drawn, strict=True):
         for answer in answers:
             logits = model(torch.tensor([prompt + answer.ids])).logits[0, len(prompt) - 1 : -1] / 0.7
@@ -90,11 +107,13 @@ def test_the_log_probability_is_the_model_s(checkpoint: Path) -> None:
             assert answer.logprob == pytest.approx(total / len(answer.ids), abs=1e-4)
 
 
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 0.95), (1.5, 0.5)])
-def test_tokens_come_as_often_as_they_should(temperature: float, top_p: float) -> None:
+@pytest.mark.parametrize("sort", [True, False])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 0.95), (1.5, 0.5), (1.0, 0.01)])
+def test_tokens_come_as_often_as_they_should(temperature: float, top_p: float, sort: bool) -> None:
     logits = torch.randn(1, 30, generator=torch.Generator().manual_seed(1)) * 2
+    logits[0, 4] = -torch.inf  # as padding of the vocabulary may have
     uniforms = torch.rand(40_000, generator=torch.Generator().manual_seed(2))
-    tokens, logprobs = choose(logits.expand(len(uniforms), -1), uniforms, temperature, top_p)
+    tokens, logprobs = choose(logits.expand(len(uniforms), -1), uniforms, temperature, top_p, sort)
     right = (logits[0] / temperature).softmax(-1)
     ordered = right.sort(descending=True)
     outside = ordered.indices[ordered.values.cumsum(0) - ordered.values >= top_p]
@@ -106,12 +125,15 @@ def test_tokens_come_as_often_as_they_should(temperature: float, top_p: float) -
     assert torch.allclose(logprobs, right[tokens].log(), atol=1e-4)
 
 
-def test_a_nucleus_of_many_tokens_is_whole() -> None:
-    """More than are looked at first."""
+@pytest.mark.parametrize("sort", [True, False])
+def test_a_nucleus_of_many_tokens_is_whole(sort: bool) -> None:
+    """More than are looked at first; likelihoods fall so slowly that the halving must go far."""
     vocabulary = 4 * CANDIDATES
     uniforms = torch.linspace(0, 1, 10 * vocabulary + 1)[:-1]
-    tokens, _ = choose(torch.zeros(len(uniforms), vocabulary), uniforms, 1.0, 0.99)
-    assert len(set(tokens.tolist())) == pytest.approx(0.99 * vocabulary, abs=2)
+    logits = torch.linspace(1e-3, 0, vocabulary)
+    tokens, _ = choose(logits.expand(len(uniforms), -1), uniforms, 1.0, 0.9, sort)
+    assert len(set(tokens.tolist())) == pytest.approx(0.9 * vocabulary, abs=2)
+    assert max(tokens.tolist()) < 0.9 * vocabulary + 2, "the likeliest"
 
 
 def test_an_answer_ends_where_its_room_does() -> None:
@@ -119,27 +141,82 @@ def test_an_answer_ends_where_its_room_does() -> None:
     assert [[len(a.ids) for a in answers] for answers in drawn] == [[1, 1], [5, 5], [16, 16]]
 
 
-def test_a_compiled_step_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def compile_by(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step as a graph; which code is made of it is the compiler's matter, and slow to make on a CPU."""
+    torch._dynamo.reset()
     compile_as_is = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, **how: compile_as_is(f, backend="eager", **how))
-    model = model_of("qwen2")
-    plain = decoder(model).draw(PROMPTS, 2, rooms(), seed=0)
-    compiled = decoder(model, compiled=True, every=4).draw(PROMPTS, 2, rooms(), seed=0)
-    assert [[a.ids for a in x] for x in plain] == [[a.ids for a in x] for x in compiled]
+
+    def graph(step: Any, dynamic: bool, fullgraph: bool, mode: str) -> Any:
+        return compile_as_is(step, dynamic=dynamic, fullgraph=fullgraph, backend=backend)
+
+    monkeypatch.setattr(torch, "compile", graph)
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_compiled_step_draws_the_same_and_is_compiled_once_a_width(
+    monkeypatch: pytest.MonkeyPatch, adapted: bool
+) -> None:
+    counter = CompileCounterWithBackend("eager" if adapted else "aot_eager")
+    compile_by(counter, monkeypatch)
+    model = model_of("qwen2", max_position_embeddings=512, num_hidden_layers=1)
+    model = adapter_on(model) if adapted else model
+    prompts = [[5] * 245, [3, 4], [6] * 20]
+    plain, compiled = decoder(model, top_p=0.8, batch=4), decoder(model, top_p=0.8, batch=4, compiled=True, every=4)
+    plain._sort = False
+    graphs = []
+    for chosen in (prompts, prompts[1:], prompts[:1], prompts):
+        texts = [how.draw(chosen, 2, [16] * len(chosen), seed=len(chosen)) for how in (plain, compiled)]
+        assert [[a.ids for a in x] for x in texts[0]] == [[a.ids for a in x] for x in texts[1]]
+        graphs.append(len(counter.graphs))
+    assert compiled.compiled
+    assert graphs[0] == graphs[-1] == 2, "256 and 384 columns, whatever the tasks of a shard"
+
+
+def test_a_compiler_that_fails_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_compiler(*_: Any) -> Any:
+        raise RuntimeError("no compiler here\nand much more")
+
+    compile_by(no_compiler, monkeypatch)
+    model = model_of("llama")
+    plain, compiled = decoder(model, batch=4), decoder(model, batch=4, compiled=True)
+    texts = [[a.ids for x in how.draw(PROMPTS, 2, rooms(), seed=0) for a in x] for how in (plain, compiled)]
+    assert texts[0] == texts[1]
+    said = capsys.readouterr().out
+    assert said.startswith("torch.compile fails, sampling goes on without it: BackendCompilerFailed: ")
+    assert said.count("\n") == 1
+    assert not compiled.compiled
+
+
+def test_widths_are_few_and_near() -> None:
+    widths = [bucket(columns) for columns in range(1, 32_769)]
+    assert all(columns <= width <= max(1.5 * columns, BUCKET) for columns, width in enumerate(widths, 1))
+    assert len(set(widths)) == 15
 
 
 def test_half_precision_and_adapters() -> None:
-    from peft import LoraConfig, get_peft_model
-
-    model = model_of("qwen2").to(torch.bfloat16)
-    adapted = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
-    assert all(len(a.ids) for x in decoder(adapted).draw(PROMPTS, 2, rooms(), seed=0) for a in x)
+    """Greedy answers of a model with an adapter are those of the merged one, as far as 16 bits tell."""
+    model = adapter_on(model_of("qwen2"))
+    found = decoder(model, temperature=0.0).draw(PROMPTS, 1, rooms(), seed=0)
+    right = decoder(model.merge_and_unload(), temperature=0.0).draw(PROMPTS, 1, rooms(), seed=0)
+    assert [x[0].ids for x in found] == [x[0].ids for x in right]
+    half = decoder(adapter_on(model_of("qwen2").to(torch.bfloat16)), temperature=0.0)
+    drawn = half.draw(PROMPTS, 1, rooms(), seed=0)
+    assert sum(a[0].ids[0] == b[0].ids[0] for a, b in zip(drawn, right, strict=True)) >= 4
 
 
 def test_layers_that_see_a_window_only_are_left_to_transformers() -> None:
     window = {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}
-    assert not agrees(model_of("qwen2", **window), SHAPE["vocab_size"])
+    model = model_of("qwen2", **window)
+    assert not agrees(model, SHAPE["vocab_size"])
+    how = SampleSettings(n=3, temperature=0.7, top_p=0.9, max_new_tokens=16)
+    limits = [16, 16, 2, 16, 16]
+    drawn = generate(model, SimpleNamespace(pad_token_id=0), [END], how, 6, PROMPTS, limits, seed=0)
+    expect_logprobs(model, drawn)
+    lengths = [max(len(answer.ids) for answer in answers) for answers in drawn]
+    assert lengths[2] == 2
+    assert max(lengths) == 16, "an answer of little room does not cut the others"
 
 
 def test_the_batch_that_fits() -> None:

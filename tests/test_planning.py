@@ -13,8 +13,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from stages.common.errors import InputError
 from stages.lm import devices
 from stages.lm.capacity import cache_bytes
-from stages.lm.decoding import NAME, Decoder
+from stages.lm.decoding import Decoder
 from stages.lm.metering import training_flops
+from stages.lm.rows import NAME
 from stages.lm.tiny import build_tokenizer
 from stages.lm.trainer import make_trainer
 from stages.planning import memory

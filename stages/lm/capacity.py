@@ -18,11 +18,13 @@ def cache_bytes(model: Any) -> int:
     return 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
 
 
-def free_memory() -> tuple[int, str]:
-    """(bytes that are free on the device that samples, its type)."""
+def free_memory(workers: int = 1) -> tuple[int, str]:
+    """(bytes that are free on the device that samples, its type); on a CPU, for each of `workers` processes (0: one for
+    each core)."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0], "cuda"
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES"), "cpu"
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return free // (workers or len(os.sched_getaffinity(0))), "cpu"
 
 
 def fitting_batch(free: tuple[int, str], token_bytes: int, length: int, vocabulary: int) -> int:

@@ -5,122 +5,24 @@ own, so that a sequence which ends leaves its row to the next, and nothing is pa
 left, the batch shrinks. Every sample draws from random numbers of its own, laid out by sample and step, so that its
 text does not depend on what shares a batch with it (but for the rounding of the device's kernels).
 
-transformers' own continuous batching (`generate_batch`) is made for paged attention on GPUs; docs/SAMPLING.md has both
-measured side by side.
+Compiled, a step keeps its shapes: the batch never shrinks, the cache stays in its place from one call to the next, and
+attention looks at one of few widths. docs/SAMPLING.md has all of it beside transformers' own ways.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.nn import functional
-from transformers import AttentionInterface, Cache
-from transformers.cache_utils import CacheLayerMixin
 
 from stages.common.errors import HaloForgeError
 from stages.lm.choosing import choose
+from stages.lm.rows import RowsCache
 
-NAME = "halo_forge_rows"  # of the attention below, among transformers'
 PREFILL_TOKENS = 4096  # positions of prompts read in one forward pass
-BUCKET = 256  # columns by which a compiled step's attention grows, so that few shapes are compiled
-TOLERANCE = {torch.float32: 1e-3}  # relative, of the check beside the model's own forward pass
-HALF_TOLERANCE = 0.1  # the same for types of 16 bits
-
-
-def rows_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention for prompts (causal, no mask) and for single tokens over rows of their own length (an additive mask).
-
-    Shapes: query (rows, heads, length, width), key and value (rows, key-value heads, columns, width), mask (rows, 1, 1,
-    columns). Heads that share keys are multiplied with them at once, where repeating the keys would copy the cache.
-    """
-    if attention_mask is None:
-        out = functional.scaled_dot_product_attention(
-            query, key, value, is_causal=query.shape[2] > 1, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-        )
-        return out.transpose(1, 2).contiguous(), None
-    rows, heads, _length, width = query.shape
-    kv_heads = key.shape[1]
-    grouped = query.reshape(rows, kv_heads, heads // kv_heads, width)
-    scores = torch.matmul(grouped, key.transpose(2, 3)) * (width**-0.5 if scaling is None else scaling)
-    weights = torch.softmax(scores + attention_mask, dim=-1, dtype=torch.float32).to(query.dtype)
-    return torch.matmul(weights, value).reshape(rows, 1, heads, width), None
-
-
-AttentionInterface.register(NAME, rows_attention)
-
-
-class _Layer(CacheLayerMixin):
-    """One layer's keys and values, (rows, key-value heads, columns, width); `cache` says where new ones go."""
-
-    is_compileable = True
-
-    def __init__(self, cache: "RowsCache") -> None:
-        super().__init__()
-        self.cache = cache
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        shape = (self.cache.rows, key_states.shape[1], self.cache.columns, key_states.shape[3])
-        self.keys, self.values = key_states.new_zeros(shape), value_states.new_zeros(shape)
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        cache = self.cache
-        if cache.prefill_rows is not None:
-            length = key_states.shape[2]
-            self.keys[cache.prefill_rows, :, :length] = key_states[cache.prefill_of]
-            self.values[cache.prefill_rows, :, :length] = value_states[cache.prefill_of]
-            return key_states, value_states
-        every = cache.every_row
-        self.keys[every, :, cache.lengths] = key_states[:, :, 0]
-        self.values[every, :, cache.lengths] = value_states[:, :, 0]
-        return self.keys[:, :, : cache.width], self.values[:, :, : cache.width]
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Only these rows, in this order."""
-        if self.is_initialized:
-            self.keys, self.values = self.keys[rows], self.values[rows]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cache.columns, 0
-
-    def get_seq_length(self) -> int:
-        return 0
-
-    def get_max_length(self) -> int:
-        return self.cache.columns
-
-
-class RowsCache(Cache):
-    """A cache whose rows each have a length of their own."""
-
-    def __init__(self, layers: int, rows: int, columns: int, device: torch.device) -> None:
-        super().__init__(layers=[_Layer(self) for _ in range(layers)])
-        self.rows, self.columns, self.width = rows, columns, columns
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
-        self.every_row = torch.arange(rows, device=device)
-        self.prefill_rows: torch.Tensor | None = None  # where a prompt's keys go ...
-        self.prefill_of: torch.Tensor | None = None  # ... and which prompt's they are
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Only these rows, in this order: the batch shrinks."""
-        for layer in self.layers:
-            layer.keep(rows)
-        self.lengths, self.rows = self.lengths[rows], len(rows)
-        self.every_row = self.every_row[: self.rows]
+BUCKET = 256  # columns: the least width of a compiled step's attention
+RECOMPILES = 64  # widths and batches of one run; torch gives up silently after 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +36,7 @@ class Drawn:
 @dataclass
 class Decoder:
     """Draws sequences from a model. `batch` rows are decoded at a time; `every` steps lie between looks at which have
-    ended, each of which waits for the device."""
+    ended, each of which waits for the device. `compiled` compiles the step, and is off after that has failed once."""
 
     model: Any
     ends: Sequence[int]
@@ -144,15 +46,76 @@ class Decoder:
     batch: int
     every: int = 1
     compiled: bool = False
-    steps: int = 0  # forward passes of single tokens so far, for benchmarks
+    steps: int = field(default=0, init=False)  # forward passes of single tokens so far, for benchmarks
+    _sort: bool = field(default=True, init=False, repr=False)
+    _step: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = field(default=None, init=False, repr=False)
+    _cache: RowsCache | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._sort = self.model.device.type == "cpu" and not self.compiled  # also where compiling fails: the same text
 
     def draw(self, prompts: Sequence[Sequence[int]], n: int, rooms: Sequence[int], seed: int) -> list[list[Drawn]]:
         """`n` sequences for each prompt, of at most `rooms` tokens (and at most max_new_tokens); at temperature 0 they
         are the same, drawn once. The result has the order of the prompts. Raises HaloForgeError for logits that are no
         numbers."""
         alike = self.temperature == 0
-        drawn = _Run(self, prompts, 1 if alike else n, rooms, seed).all()
+        with torch.inference_mode():  # over all: a compiled step would be compiled again for tensors of the other kind
+            drawn = _Run(self, prompts, 1 if alike else n, rooms, seed).all()
         return [answers * n for answers in drawn] if alike else drawn
+
+    def cache(self, rows: int, columns: int) -> RowsCache:
+        """A cache of that many rows and columns; where the step is compiled, one that is larger or was used before."""
+        layers, device = self.model.config.num_hidden_layers, self.model.device
+        if not self.compiled:
+            self._cache = None
+            return RowsCache(layers, rows, columns, device)
+        kept = self._cache
+        if kept is None or kept.rows < rows or kept.columns < columns:
+            self._cache = kept = None  # before there is another one
+            self._cache = kept = RowsCache(layers, max(rows, self.batch), bucket(columns), device)
+        kept.lengths.zero_()
+        return kept
+
+    def step(self, cache: RowsCache, last: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next token of each row and its log probability. A compiler that fails is told in a line, and done
+        without: a step only writes keys and values, which the second try writes again."""
+        how = (self.model, cache, last, uniforms, self.temperature, self.top_p, self._sort)
+        if self.compiled and all(layer.is_initialized for layer in cache.layers):
+            try:
+                torch.compiler.cudagraph_mark_step_begin()
+                return self._compiled()(*how)
+            except Exception as error:  # compilers raise whatever their parts raise
+                said = (str(error).strip() or "no message").splitlines()[0][:200]
+                print(f"torch.compile fails, sampling goes on without it: {type(error).__name__}: {said}", flush=True)
+                self.compiled = False
+        return next_token(*how)
+
+    def _compiled(self) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+        if self._step is None:
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILES)
+            # Launching hundreds of small kernels takes longer than running them: CUDA graphs launch them at once.
+            self._step = torch.compile(next_token, dynamic=False, fullgraph=True, mode="reduce-overhead")
+        return self._step
+
+
+def next_token(
+    model: Any,
+    cache: RowsCache,
+    last: torch.Tensor,
+    uniforms: torch.Tensor,
+    temperature: float,
+    top_p: float,
+    sort: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One decode step over all rows: token and log probability, each (rows,). All of it can be one graph."""
+    return choose(cache.next_logits(model, last), uniforms, temperature, top_p, sort)
+
+
+def bucket(columns: int) -> int:
+    """The width at which a compiled step looks at so many columns: 256, 384, 512, 768, 1024, 1536 ... For any length,
+    at most half as much again is read, and few shapes are compiled."""
+    power = max(BUCKET, 1 << max(columns - 1, 0).bit_length())
+    return power * 3 // 4 if power > BUCKET and columns <= power * 3 // 4 else power
 
 
 class _Run:
@@ -174,49 +137,31 @@ class _Run:
         self.ends = torch.tensor(list(how.ends), device=self.device)
         # The longest first: their answers tend to be long, too, and the short ones fill up the end.
         self.waiting = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-        rows = min(max(how.batch, n), total)
         columns = max(len(p) + min(room, steps) for p, room in zip(prompts, rooms, strict=True))
-        columns = math.ceil(columns / BUCKET) * BUCKET if how.compiled else columns
-        self.cache = RowsCache(how.model.config.num_hidden_layers, rows, columns, self.device)
+        self.cache = how.cache(min(max(how.batch, n), total), columns)
+        rows = self.cache.rows
         self.row_of: list[int | None] = [None] * rows  # the sequence in each row
         self.last = torch.zeros(rows, dtype=torch.long, device=self.device)
         self.sequence = torch.full((rows,), self.idle, device=self.device)
         self.alive = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.longest = 0  # of the rows, at least
-        self.step = torch.compile(self._step, dynamic=False) if how.compiled else self._step
 
     def all(self) -> list[list[Drawn]]:
-        with torch.inference_mode():
-            self._refill()
-            while any(sequence is not None for sequence in self.row_of):
-                for _ in range(self.how.every):
-                    self.longest = min(self.longest + 1, self.cache.columns)
-                    width = self.longest
-                    if self.how.compiled:
-                        width = min(math.ceil(width / BUCKET) * BUCKET, self.cache.columns)
-                    self.cache.width = width
-                    self.step(width)
-                    self.how.steps += 1
-                self._retire()
+        self._refill()
+        while any(sequence is not None for sequence in self.row_of):
+            for _ in range(self.how.every):
+                self._step()
+            self._retire()
         return self._drawn()
 
-    def _step(self, width: int) -> None:
+    def _step(self) -> None:
         """One token for each row."""
         cache, how = self.cache, self.how
-        columns = torch.arange(width, device=self.device)
-        hidden = columns[None, :] > cache.lengths[:, None]  # the token's own column is seen
-        mask = torch.zeros(hidden.shape, dtype=how.model.dtype, device=self.device)
-        mask = mask.masked_fill(hidden, torch.finfo(how.model.dtype).min)[:, None, None, :]
-        logits = how.model(
-            input_ids=self.last[:, None],
-            position_ids=cache.lengths[:, None],
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        index = self.counts[self.sequence].clamp(max=self.how.max_new_tokens - 1)
-        chosen, logprob = choose(logits, self.uniforms[self.sequence, index], how.temperature, how.top_p)
+        self.longest = min(self.longest + 1, cache.columns)
+        cache.width = min(bucket(self.longest), cache.columns) if how.compiled else self.longest
+        index = self.counts[self.sequence].clamp(max=how.max_new_tokens - 1)
+        chosen, logprob = how.step(cache, self.last, self.uniforms[self.sequence, index])
+        how.steps += 1
         alive = self.alive
         self.tokens[self.sequence, index] = torch.where(alive, chosen, self.tokens[self.sequence, index])
         self.logprobs[self.sequence] += torch.where(alive, logprob, 0.0)
@@ -236,12 +181,11 @@ class _Run:
             return
         free = len(alive) - used
         self.sequence[~self.alive] = self.idle
+        self.longest = int((self.cache.lengths * self.alive).max())
         if self.waiting and (free >= max(self.n, len(alive) // 8) or not used):
             self._refill()
         elif not self.waiting and used and not self.how.compiled and used <= 0.8 * len(alive):
             self._shrink(alive)
-        if used:
-            self.longest = int((self.cache.lengths * self.alive).max())
 
     def _shrink(self, alive: list[bool]) -> None:
         rows = torch.tensor([row for row, lives in enumerate(alive) if lives], device=self.device)
@@ -264,34 +208,16 @@ class _Run:
     def _read(self, group: list[int], rows_of: dict[int, list[int]]) -> None:
         """Read prompts but for their last token, which the first step of their rows takes."""
         rows = [row for prompt in group for row in rows_of[prompt]]
-        lengths = [len(self.prompts[prompt]) - 1 for prompt in group]
-        width = max(lengths)
-        if width:
-            # On the right, behind all that a causal prompt sees, any token will do.
-            ids = [[*self.prompts[p][:-1], *[0] * (width - length)] for p, length in zip(group, lengths, strict=True)]
-            cache = self.cache
-            cache.prefill_rows = torch.tensor(rows, device=self.device)
-            cache.prefill_of = torch.arange(len(group), device=self.device).repeat_interleave(self.n)
-            positions = torch.arange(width, device=self.device)[None].expand(len(group), -1)
-            self.how.model(
-                input_ids=torch.tensor(ids, device=self.device),
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            cache.prefill_rows = cache.prefill_of = None
         where = torch.tensor(rows, device=self.device)
+        self.cache.read(self.how.model, [self.prompts[prompt][:-1] for prompt in group], where, self.n)
         sequences = [prompt * self.n + number for prompt in group for number in range(self.n)]
         for row, sequence in zip(rows, sequences, strict=True):
             self.row_of[row] = sequence
         self.sequence[where] = torch.tensor(sequences, device=self.device)
-        last = [self.prompts[prompt][-1] for prompt in group for _ in range(self.n)]
-        self.last[where] = torch.tensor(last, device=self.device)
-        filled = [length for length in lengths for _ in range(self.n)]
-        self.cache.lengths[where] = torch.tensor(filled, device=self.device)
+        last = [self.prompts[prompt][-1] for prompt in group]
+        self.last[where] = torch.tensor(last, device=self.device).repeat_interleave(self.n)
         self.alive[where] = True
-        self.longest = max(self.longest, width)
+        self.longest = max(self.longest, *(len(self.prompts[prompt]) - 1 for prompt in group))
 
     def _drawn(self) -> list[list[Drawn]]:
         counts, logprobs, tokens = (t[: self.idle].tolist() for t in (self.counts, self.logprobs, self.tokens))
@@ -302,50 +228,3 @@ class _Run:
             for ids, count, logprob in zip(tokens, counts, logprobs, strict=True)
         ]
         return [drawn[start : start + self.n] for start in range(0, len(drawn), self.n)]
-
-
-def agrees(model: Any, vocabulary: int) -> bool:
-    """Whether the loop computes what the model's own forward pass does, on two short prompts.
-
-    It would not for layers that are no full attention (sliding windows, recurrent states), or that scale their scores.
-    """
-    if not _full_attention(model.config):
-        return False
-    own = model.config._attn_implementation
-    prompts = [[(7 * i + 3) % vocabulary for i in range(length)] for length in (9, 5)]
-    with torch.inference_mode():
-        right = [model(input_ids=torch.tensor([p], device=model.device)).logits[0, -1].float() for p in prompts]
-        model.set_attn_implementation(NAME)
-        try:
-            run = _Run(Decoder(model, [], 1.0, 1.0, 1, 2), prompts, 1, [1, 1], 0)
-            run._refill()
-            found = _logits(run)
-        except Exception:  # an architecture that passes other arguments, or keeps another kind of cache
-            found = None
-        finally:
-            model.set_attn_implementation(own)
-    if found is None:
-        return False
-    by_row = {sequence: found[row] for row, sequence in enumerate(run.row_of)}
-    near = TOLERANCE.get(model.dtype, HALF_TOLERANCE)
-    return all(((by_row[i] - right[i]).abs().max() / right[i].abs().max()).item() < near for i in range(2))
-
-
-def _full_attention(config: Any) -> bool:
-    """Whether each layer sees all that came before: a window is wider than the check's prompts."""
-    kinds = getattr(config, "layer_types", None)
-    return all(kind == "full_attention" for kind in kinds) if kinds else getattr(config, "sliding_window", None) is None
-
-
-def _logits(run: _Run) -> torch.Tensor:
-    """The next token's logits of each row, in float32."""
-    cache = run.cache
-    cache.width = cache.columns
-    hidden = torch.arange(cache.columns, device=run.device)[None, :] > cache.lengths[:, None]
-    mask = torch.zeros(hidden.shape, dtype=run.how.model.dtype, device=run.device)
-    mask = mask.masked_fill(hidden, torch.finfo(mask.dtype).min)[:, None, None, :]
-    positions = cache.lengths[:, None]
-    out = run.how.model(
-        input_ids=run.last[:, None], position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
-    )
-    return out.logits[:, -1].float()

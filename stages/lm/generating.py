@@ -1,13 +1,39 @@
 """Sampling with transformers' `generate`: for architectures that the loop of ours does not know."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from stages.lm.decoding import Drawn
 from stages.settings.sampling import SampleSettings
+
+
+class _Recorder(LogitsProcessor):
+    """Keeps the log probability of every token drawn. `generate` would keep all logits of all steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []
+        self._scores: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.drawn(input_ids[:, -1])
+        self._scores = scores
+        return scores
+
+    def drawn(self, tokens: torch.Tensor) -> None:
+        """What came of the scores seen last; nothing behind the prompt."""
+        if self._scores is not None:
+            logprobs = self._scores.float().log_softmax(dim=-1)
+            self.steps.append(logprobs.gather(-1, tokens[:, None])[:, 0])
 
 
 def generate(
@@ -22,15 +48,19 @@ def generate(
 ) -> list[list[Drawn]]:
     """`n` sequences for each prompt, in their order; prompts of like length share a batch, so that little is padded."""
     torch.manual_seed(seed)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    at_a_time = max(1, batch // settings.n)
     drawn: dict[int, list[Drawn]] = {}
-    for start in range(0, len(order), at_a_time):
-        chosen = order[start : start + at_a_time]
-        room = min(rooms[i] for i in chosen)
-        answers = _batch(model, tokenizer, ends, settings, [prompts[i] for i in chosen], room)
+    for chosen in _batches(prompts, rooms, max(1, batch // settings.n)):
+        answers = _batch(model, tokenizer, ends, settings, [prompts[i] for i in chosen], rooms[chosen[0]])
         drawn.update(zip(chosen, answers, strict=True))
     return [drawn[index] for index in range(len(prompts))]
+
+
+def _batches(prompts: Sequence[list[int]], rooms: Sequence[int], at_a_time: int) -> Iterator[list[int]]:
+    """Numbers of prompts by length; those near the end of the context would cut the others short."""
+    order = sorted(range(len(prompts)), key=lambda i: (-rooms[i], len(prompts[i])))
+    for _, alike in groupby(order, key=lambda i: rooms[i]):
+        group = list(alike)
+        yield from (group[start : start + at_a_time] for start in range(0, len(group), at_a_time))
 
 
 def _batch(
@@ -45,25 +75,26 @@ def _batch(
     pads = [width - len(ids) for ids in prompts]
     ids = torch.tensor([[tokenizer.pad_token_id] * pad + p for pad, p in zip(pads, prompts, strict=True)])
     mask = torch.tensor([[0] * pad + [1] * len(p) for pad, p in zip(pads, prompts, strict=True)])
-    how = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+    recorder = _Recorder()
+    warpers = [TemperatureLogitsWarper(settings.temperature)] if settings.temperature else []
+    warpers += [TopPLogitsWarper(settings.top_p)] if settings.temperature and settings.top_p < 1 else []
+    # generate would put its own warpers behind the recorder.
+    how = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     with torch.inference_mode():
-        out = model.generate(
+        sequences = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             max_new_tokens=room,
             num_return_sequences=n,
             eos_token_id=list(ends),
             pad_token_id=tokenizer.pad_token_id,
-            return_dict_in_generate=True,
-            output_scores=True,
+            logits_processor=LogitsProcessorList([*warpers, recorder]),
             **(how if settings.temperature else {"do_sample": False}),
         )
-        scores = model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
-    rows = [_cut(row, ends) for row in out.sequences[:, width:].tolist()]
-    drawn = [
-        Drawn(row, sum(values[: len(row)]) / len(row) if row else None)
-        for row, values in zip(rows, scores.tolist(), strict=True)
-    ]
+        recorder.drawn(sequences[:, -1])
+    logprobs = torch.stack(recorder.steps, dim=1).tolist()
+    rows = [_cut(row, ends) for row in sequences[:, width:].tolist()]
+    drawn = [Drawn(row, sum(values[: len(row)]) / len(row)) for row, values in zip(rows, logprobs, strict=True)]
     groups = [drawn[start : start + n] for start in range(0, len(drawn), n)]
     return groups if settings.temperature else [group * settings.n for group in groups]
 

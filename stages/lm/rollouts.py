@@ -19,8 +19,9 @@ from stages.common import records
 from stages.common.errors import InputError
 from stages.common.records import Sample, Task, Verdict
 from stages.lm.chat import end_ids, prompt_ids
-from stages.lm.decoding import NAME, Decoder, agrees
+from stages.lm.decoding import Decoder
 from stages.lm.generating import generate as library_generate
+from stages.lm.rows import NAME, agrees
 from stages.settings.grpo import GrpoSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings

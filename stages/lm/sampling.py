@@ -12,8 +12,9 @@ from stages.common.records import CONTEXT, Sample, Task
 from stages.lm import load
 from stages.lm.capacity import cache_bytes, fitting_batch, free_memory
 from stages.lm.chat import end_ids, prompt_ids
-from stages.lm.decoding import NAME, Decoder, Drawn, agrees
+from stages.lm.decoding import Decoder, Drawn
 from stages.lm.generating import generate
+from stages.lm.rows import NAME, agrees
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
@@ -41,17 +42,18 @@ class Sampler:
         load.expect_vocabulary(self.model, self.tokenizer, self.checkpoint)
         # What a checkpoint's generation_config.json brings (top_k, a repetition penalty) would apply unseen.
         self.model.generation_config = GenerationConfig()
-        vocabulary = self.model.get_input_embeddings().weight.shape[0]
-        self.own_loop = agrees(self.model, vocabulary)
+        self.vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        self.own_loop = agrees(self.model, self.vocabulary)
         if self.own_loop:
             self.model.set_attn_implementation(NAME)
         else:
             print(f"{self.checkpoint}: an architecture for which transformers' generate draws, not the loop of ours")
-        length = self.settings.max_new_tokens + 512
-        self.batch = self.settings.batch or fitting_batch(free_memory(), cache_bytes(self.model), length, vocabulary)
+        self.free = free_memory(self.settings.workers)
         accelerator = self.model.device.type != "cpu"
         compiled = accelerator if self.settings.compile == "auto" else self.settings.compile == "always"
-        self.pace = {"every": STEPS_BETWEEN_LOOKS if accelerator else 1, "compiled": compiled}
+        s = self.settings
+        how = (self.model, self.ends, s.temperature, s.top_p, s.max_new_tokens, s.batch)
+        self.decoder = Decoder(*how, every=STEPS_BETWEEN_LOOKS if accelerator else 1, compiled=compiled)
 
     def shard_seed(self, shard: int) -> int:
         """63 bits of SHA-256 over (seed, stream, shard)."""
@@ -88,10 +90,12 @@ class Sampler:
 
     def _draw(self, prompts: list[list[int]], rooms: list[int], seed: int) -> list[list[Drawn]]:
         s = self.settings
+        length = max(len(prompt) + room for prompt, room in zip(prompts, rooms, strict=True))
+        batch = s.batch or fitting_batch(self.free, cache_bytes(self.model), length, self.vocabulary)
         if not self.own_loop:
-            return generate(self.model, self.tokenizer, self.ends, s, self.batch, prompts, rooms, seed)
-        decoder = Decoder(self.model, self.ends, s.temperature, s.top_p, s.max_new_tokens, self.batch, **self.pace)
-        return decoder.draw(prompts, s.n, rooms, seed)
+            return generate(self.model, self.tokenizer, self.ends, s, batch, prompts, rooms, seed)
+        self.decoder.batch = batch
+        return self.decoder.draw(prompts, s.n, rooms, seed)
 
     def _record(self, task: Task, number: int, drawn: Drawn, seed: int, room: int) -> Sample:
         ids = drawn.ids

@@ -86,8 +86,8 @@ def sample_to_file(
     """Draw `n` samples of every task into the JSON Lines file `out`, in the order of the tasks.
 
     Whole shards are kept in `OUT.partial/` until the end. Returns what varies from run to run: seconds, tokens per
-    second (of shards drawn in this run), processes or servers. Raises InputError for a broken checkpoint or too long
-    a prompt.
+    second (of shards drawn in this run), processes or servers; and how many tasks' prompts the model's context does not
+    hold. Raises InputError for a broken checkpoint.
     """
     partial = out.with_name(out.name + ".partial")
     folder = partial / sampler.fingerprint(tasks)
