@@ -83,8 +83,10 @@ def device_memory(plan: PlanSettings) -> tuple[float, str]:
     if plan.device == "cpu":
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
         return total * plan.share, "this machine's memory"
-    for file in Path("/sys/class/drm").glob("card*/device/mem_info_gtt_total"):
-        return int(file.read_text()) / GIB * plan.share, str(file)
+    if plan.device == "gfx1151":
+        found = [int(file.read_text()) for file in Path("/sys/class/drm").glob("card*/device/mem_info_gtt_total")]
+        if found:  # another AMD card beside it would have less
+            return max(found) / GIB * plan.share, "/sys/class/drm"
     if plan.device == "cuda" and shutil.which("nvidia-smi"):
         asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
         told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
@@ -141,18 +143,24 @@ def disk(profile: Profile, shape: Shape) -> dict[str, float]:
     return {"checkpoints": kept, "DVC's cache": kept, "to resume from": max(resume, again) * 2 + best}
 
 
-def advice(stage: Row, train: TrainSettings | None) -> str:
-    """The setting that would make a stage smaller."""
-    if train is None:
-        return f"lower {stage['stage']}.batch"
-    section = f"{stage['stage']}.train"
-    if not train.gradient_checkpointing:
-        return f"set {section}.gradient_checkpointing: true"
-    if train.lora is None:
-        return f"set {section}.lora"
-    if train.batch > 1 and train.batching != "packed":
-        return f"lower {section}.batch"
-    return f"set {section}.lora.quantize: nf4, or take a smaller base.hub"
+def advice(stage: Row, settings: TrainSettings | SampleSettings, room: float) -> str:
+    """The setting that would make a stage smaller; `room` is in bytes."""
+    name, smaller = stage["stage"], "take a smaller base.hub"
+    if isinstance(settings, SampleSettings):
+        if stage["memory"]["weights"] > room:
+            return f"{smaller}: its weights alone do not fit"
+        return f"lower {name}.{'batch' if settings.batch > settings.n else 'n'}, or {smaller}"
+    if not settings.gradient_checkpointing:
+        how = f"set {name}.train.gradient_checkpointing: true"
+    elif settings.lora is None:
+        how = f"set {name}.train.lora"
+    elif settings.batch > 1 and settings.batching != "packed":
+        how = f"lower {name}.train.batch"
+    elif settings.lora.quantize is None:
+        how = f"set {name}.train.lora.quantize: nf4, or {smaller}"
+    else:
+        how = f"lower {name}.train.max_length, or {smaller}"
+    return how
 
 
 def size(count: float) -> str:
@@ -168,7 +176,7 @@ def duration(hours: float) -> str:
 def show(profile: Profile, shape: Shape, known: str, tasks: work.Counts, found: list[Row], free: float) -> None:
     """Print the plan."""
     lora = profile.sft.train.lora
-    trained = shape.adapter(lora.rank) if lora else shape.parameters
+    trained = shape.adapter(lora.rank, lora.targets) if lora else shape.parameters
     print(f"profile {profile.name}: {shape.parameters:,} parameters ({known}), of which sft trains {trained:,}")
     split = f"{tasks.train:,} train, {tasks.validation:,} validation, {tasks.benchmark:,} benchmark"
     print(f"tasks: {split} ({tasks.source})")
@@ -188,14 +196,19 @@ def show(profile: Profile, shape: Shape, known: str, tasks: work.Counts, found: 
 
 def refuse(profile: Profile, shape: Shape, found: list[Row], room: float, source: str, free: float) -> None:
     """Raise InputError for the first stage that does not fit into memory, and for a disk that is too small."""
-    trains = {"sft": profile.sft.train, "raft": profile.raft.train}
+    settings: dict[str, TrainSettings | SampleSettings] = {
+        "sft": profile.sft.train,
+        "sample": profile.sample,
+        "raft": profile.raft.train,
+        "validation.sample": profile.validation.sample,
+        "benchmark.sample": profile.benchmark.sample,
+    }
     for row in found:
         total = sum(row["memory"].values()) / GIB
         if total > room:
-            raise InputError(
-                f"profiles.{profile.name}: {row['stage']} needs {total:.1f} GiB, may use {room:.1f} ({source}); "
-                f"{advice(row, trains.get(row['stage']))}"
-            )
+            told = f"{row['stage']} needs {total:.1f} GiB, may use {room:.1f} ({source})"
+            how = advice(row, settings[row["stage"]], room * GIB)
+            raise InputError(f"profiles.{profile.name}: {told}; {how}")
     need = sum(disk(profile, shape).values())
     if need > free:
         raise InputError(f"profiles.{profile.name}: needs {size(need)} of disk, {size(free)} are free")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,28 +75,46 @@ def test_adapters_and_flops_are_the_trainer_s() -> None:
     )
     adapted = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
     assert adapted.num_parameters(only_trainable=True) == SMALL.adapter(8)
+    for targets in (["q_proj", "v_proj"], ["self_attn.o_proj", "down_proj"], r".*\.mlp\.(gate|up)_proj"):
+        model = Qwen2ForCausalLM(config(SMALL))
+        adapted = get_peft_model(model, LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM"))
+        assert adapted.num_parameters(only_trainable=True) == SMALL.adapter(4, targets)
+
+
+def expect_estimated(folder: Path, shape: Shape, settings: TrainSettings, dtype: str) -> None:
+    """Two steps, so that the optimizer's states are there when the second's activations are."""
+    devices.use_threads(1)
+    tokenizer = build_tokenizer([f"def f(x): return x + {n}" for n in range(99)], 400)
+    count = 2 * settings.batch
+    rows = [{"input_ids": [(7 * n + i) % 4000 for i in range(settings.max_length)]} for n in range(count)]
+    rows = [{**row, "labels": row["input_ids"]} for row in rows]
+    model = Qwen2ForCausalLM(config(shape)).to(getattr(torch, dtype))
+    before = sum(p.numel() * p.element_size() for p in model.parameters())
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        trainer = make_trainer(model, tokenizer, rows, [], settings, 0, folder)
+        trainer.args.save_strategy = "no"
+        trainer.train()
+    estimate = memory.training(shape, settings, dtype, "cpu")
+    assert sum(estimate.values()) == pytest.approx(before + peak(seen), rel=TOLERANCE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=16)])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_training_takes_what_was_estimated(tmp_path: Path, lora: LoraSettings | None, checkpointing: bool) -> None:
-    """Two steps, so that the optimizer's states are there when the second's activations are."""
-    devices.use_threads(1)
     settings = TrainSettings(
         learning_rate=1e-3, batch=4, max_length=LENGTH, warmup=0, lora=lora, gradient_checkpointing=checkpointing
     )
-    tokenizer = build_tokenizer([f"def f(x): return x + {n}" for n in range(99)], 400)
-    rows = [{"input_ids": [(7 * n + i) % 4000 for i in range(LENGTH)]} for n in range(8)]
-    rows = [{**row, "labels": row["input_ids"]} for row in rows]
-    model = Qwen2ForCausalLM(config(SMALL))
-    before = sum(p.numel() * 4 for p in model.parameters())
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        trainer = make_trainer(model, tokenizer, rows, [], settings, 0, tmp_path)
-        trainer.args.save_strategy = "no"
-        trainer.train()
-    estimate = memory.training(SMALL, settings, "float32", "cpu")
-    assert sum(estimate.values()) == pytest.approx(before + peak(seen), rel=TOLERANCE)
+    expect_estimated(tmp_path, SMALL, settings, "float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=16)])
+@pytest.mark.parametrize("vocabulary", [32_000, 64_000])
+def test_the_output_head_of_a_large_vocabulary(tmp_path: Path, lora: LoraSettings | None, vocabulary: int) -> None:
+    """Most of what training takes here is the head's: on both sides of the columns that it takes at a time."""
+    settings = TrainSettings(learning_rate=1e-3, batch=1, max_length=LENGTH, warmup=0, lora=lora)
+    expect_estimated(tmp_path, replace(SMALL, vocabulary=vocabulary), settings, "bfloat16")
 
 
 def test_sampling_takes_what_was_estimated() -> None:
@@ -122,6 +141,26 @@ def test_where_a_shape_is_known_from(tmp_path: Path) -> None:
     (nowhere / "config.json").write_text('{"hidden_size": 3}')
     with pytest.raises(InputError, match="no shape of a decoder in it"):
         read_config(nowhere / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": -256}, "hidden_size: found -256, expected a whole number from 1"),
+        ({"num_attention_heads": 0}, "num_attention_heads: found 0"),
+        ({"vocab_size": "4096"}, "vocab_size: found '4096'"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads must divide"),
+        ({"head_dim": 128}, "head_dim: found 128"),
+    ],
+)
+def test_an_absurd_shape_is_one_line(tmp_path: Path, change: dict, message: str) -> None:
+    config(SMALL).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(InputError) as error:
+        read_config(file)
+    assert str(error.value).startswith(f"{file}: ")
+    assert message in str(error.value)
 
 
 def plan(folder: Path, *arguments: str, code: int = 0, change: tuple[str, str] = ("", ""), memory: int = 80) -> str:
@@ -154,8 +193,14 @@ def test_every_shipped_profile_fits(tmp_path: Path, profile: str) -> None:
 
 def test_what_cannot_fit_is_refused_and_told_how(tmp_path: Path) -> None:
     told = plan(tmp_path, "--profile", "cuda", code=1, memory=16)
-    assert told.startswith("error: profiles.cuda: sft needs 17.0 GiB, may use 14.4 (plan.memory_gib")
+    assert told.startswith("error: profiles.cuda: sft needs 16.8 GiB, may use 14.4 (plan.memory_gib")
     assert "lora.quantize: nf4, or take a smaller base.hub" in told
+    quantized = ("lora: {rank: 16, alpha: 32, targets: all-linear}", "lora: {rank: 16, quantize: nf4}")
+    told = plan(tmp_path, "--profile", "cuda", code=1, change=quantized, memory=8)
+    assert "lower sft.train.max_length, or take a smaller base.hub" in told
+    told = plan(tmp_path, "--profile", "cuda", code=1, change=quantized, memory=12)
+    assert "sample needs" in told
+    assert "take a smaller base.hub: its weights alone do not fit" in told
     full = ("        lora: {rank: 16, alpha: 32, targets: all-linear}\n", "")
     told = plan(tmp_path, "--profile", "cuda", code=1, change=full, memory=40)
     assert "set sft.train.lora" in told

@@ -6,8 +6,8 @@ from stages.settings.training import TrainSettings
 
 WIDTH = {"float32": 4, "bfloat16": 2}
 NF4 = 0.5 + 0.127 / 8  # bytes a weight with double quantisation (Dettmers et al. 2023, arXiv:2305.14314, section 3)
-TILE = (4096, 8192)  # tokens x entries of the vocabulary whose logits TRL's fused output head holds at a time
-COPIES = {"cpu": 6, "cuda": 2}  # of that tile, in 4 bytes: torch's own operations hold more than a Triton kernel
+TILE = (4096, 32_768)  # tokens x entries of the vocabulary whose logits TRL's fused output head holds at a time
+COPIES = {"cpu": 7, "cuda": 0}  # of that tile in float32, beside it: of torch's own operations; Triton works in place
 PROMPT = 512  # tokens of a prompt, where none has been measured
 
 
@@ -42,7 +42,7 @@ def training(
     else:
         frozen = shape.layers * shape.layer_matrices
         held = shape.parameters * width if not lora.quantize else (shape.parameters - frozen) * width + frozen * NF4
-        count = shape.adapter(lora.rank)
+        count = shape.adapter(lora.rank, lora.targets)
         adapter_width = 2 if lora.quantize else 4
         held, trained, moments = held + count * adapter_width, count * adapter_width, 2 * count * adapter_width
     if settings.optimizer == "adamw_bnb_8bit":
@@ -52,10 +52,11 @@ def training(
         tokens = settings.max_length  # a row at a time, unless flash-attn takes more
     layer = activations(shape, tokens, width, lora is not None)
     kept = layer * shape.layers
-    if settings.gradient_checkpointing:  # one layer is computed again, beside its gradients and what makes them
-        kept = 3 * layer + shape.layers * tokens * shape.hidden * width
-    tile = min(tokens, TILE[0]) * min(shape.vocabulary, TILE[1]) * 4
-    logits = COPIES[device] * tile + 2 * tokens * shape.hidden * 4
+    logits = head(shape, tokens, width, device, lora is None)
+    if settings.gradient_checkpointing:
+        kept = shape.layers * tokens * shape.hidden * width
+        # The head is done when a layer is computed again, beside its gradients and what makes them.
+        kept += max(0, 3 * layer - logits)
     return {
         "weights": held / processes,
         "gradients": trained / processes,
@@ -63,6 +64,16 @@ def training(
         "activations": float(kept),
         "logits": float(logits),
     }
+
+
+def head(shape: Shape, tokens: int, width: int, device: str, trained: bool) -> int:
+    """What TRL's fused output head (trl/kernels/chunked_logprob.py) takes in its backward pass: a tile of logits in
+    the type of the weights, whose buffer has all columns however small the vocabulary is; the hidden states' gradient
+    in float32; and, where the head is trained, that of its weights."""
+    rows, columns = min(tokens, TILE[0]), min(shape.vocabulary, TILE[1])
+    tiles = rows * (TILE[1] * width + COPIES[device] * columns * 4)
+    gradient = shape.vocabulary * shape.hidden * 4 if trained else 0
+    return tiles + gradient + 2 * tokens * shape.hidden * 4
 
 
 def sampling(shape: Shape, settings: SampleSettings, dtype: str, prompt: int = PROMPT) -> dict[str, float]:

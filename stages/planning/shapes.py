@@ -1,6 +1,7 @@
 """The shapes of decoders, and what follows from them: parameters, bytes of a token in the cache, FLOPs."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,18 @@ class Shape:
         small = self.hidden + 2 * self.kv_width + 2 * self.hidden  # biases and norms
         return self.embeddings + self.layers * (self.layer_matrices + small) + self.hidden
 
-    def adapter(self, rank: int) -> int:
-        """Parameters of adapters on all linear maps of the layers: rank x (inputs + outputs) each."""
+    def adapter(self, rank: int, targets: str | list[str] = "all-linear") -> int:
+        """Parameters of adapters: rank x (inputs + outputs) for each linear map of the layers that PEFT would take:
+        all, those that a list names, or those whose path a regular expression matches."""
         h, kv, i = self.hidden, self.kv_width, self.intermediate
-        sides = 2 * (h + h) + 2 * (h + kv) + 2 * (h + i) + (i + h)
-        return self.layers * rank * sides
+        attention = {"q_proj": h + h, "k_proj": h + kv, "v_proj": h + kv, "o_proj": h + h}
+        sides = {f"self_attn.{name}": count for name, count in attention.items()}
+        sides |= {"mlp.gate_proj": h + i, "mlp.up_proj": h + i, "mlp.down_proj": i + h}
+        if isinstance(targets, list):
+            sides = {name: n for name, n in sides.items() if any(f".{name}".endswith(f".{t}") for t in targets)}
+        elif targets != "all-linear":
+            sides = {name: n for name, n in sides.items() if re.fullmatch(targets, f"model.layers.0.{name}")}
+        return self.layers * rank * sum(sides.values())
 
     def cache_bytes(self, width: int) -> int:
         """Bytes of keys and values for one token, in a type of `width` bytes."""
@@ -94,18 +102,21 @@ def shape_of(base: BaseSettings, built: Path) -> tuple[Shape, str]:
 
 
 def read_config(path: Path) -> Shape:
-    """The shape in a config.json. Raises InputError where it does not say."""
+    """The shape in a config.json. Raises InputError where it does not say, or says what no decoder can be."""
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         heads = config["num_attention_heads"]
-        return Shape(
-            config["hidden_size"],
-            config["num_hidden_layers"],
-            heads,
-            config.get("num_key_value_heads") or heads,
-            config["intermediate_size"],
-            config["vocab_size"],
-            bool(config.get("tie_word_embeddings", False)),
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        sizes = {name: config[name] for name in ("hidden_size", "num_hidden_layers")} | {"num_attention_heads": heads}
+        sizes["num_key_value_heads"] = config.get("num_key_value_heads") or heads
+        sizes |= {name: config[name] for name in ("intermediate_size", "vocab_size")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no shape of a decoder in it: {error}") from None
+    for name, value in sizes.items():
+        if type(value) is not int or value < 1:
+            raise InputError(f"{path}: {name}: found {value!r}, expected a whole number from 1")
+    shape = Shape(*sizes.values(), tied=bool(config.get("tie_word_embeddings", False)))
+    if shape.hidden % shape.heads or shape.heads % shape.kv_heads:
+        raise InputError(f"{path}: num_attention_heads must divide hidden_size, and num_key_value_heads must divide it")
+    if (config.get("head_dim") or shape.hidden // shape.heads) != shape.hidden // shape.heads:
+        raise InputError(f"{path}: head_dim: found {config['head_dim']}, only hidden_size / heads can be planned for")
+    return shape

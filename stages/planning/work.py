@@ -95,7 +95,7 @@ def checkpoint_bytes(shape: Shape, settings: TrainSettings, dtype: str) -> tuple
     if settings.lora is None:
         saved, moments = shape.parameters * width, 2 * shape.parameters * width
     else:
-        saved = shape.adapter(settings.lora.rank) * 4
+        saved = shape.adapter(settings.lora.rank, settings.lora.targets) * 4
         moments = 2 * saved
     return saved, saved + moments
 
