@@ -19,7 +19,7 @@ from stages.common.records import Example, Sample
 from stages.common.selection import as_trained, unverified
 from stages.common.timing import write_timing
 from stages.lm.training import write_curve
-from stages.lm.tuning import carry_forward, fine_tune
+from stages.lm.tuning import train_cycle
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
@@ -56,24 +56,21 @@ def main() -> None:
     samples = records.read(Sample, args.samples)
     count = sum(example.weight for example in accepted)
     own = as_trained(unverified(samples, tasks, settings, args.cycle, count, params.seed), prompts)
-    examples = own + replay
-    if own:
-        result = fine_tune(
-            start if settings.start == "parent" else start.with_name(settings.start),
-            args.out,
-            examples,
-            settings.train,
-            compute=params.section(ComputeSettings, "compute"),
-            prompts=prompts,
-            seed=params.seed,
-            label=f"control {args.cycle}",
-        )
-    else:
+    if not own:
         print(f"control {args.cycle}: its cycle accepted no sample; {start} is carried forward unchanged")
-        result = carry_forward(start, args.out)
+    result = train_cycle(
+        start,
+        args.out,
+        own + replay if own else [],
+        settings,
+        compute=params.section(ComputeSettings, "compute"),
+        prompts=prompts,
+        seed=params.seed,
+        label=f"control {args.cycle}",
+    )
     if not is_main():
         return
-    records.write(args.training, examples)
+    records.write(args.training, own + replay)
     drawn = {"accepted_by_the_cycle": count, "unverified": len(own), "replayed": len(replay)}
     if args.metrics:
         write_json(args.metrics, {**drawn, **result.metrics})

@@ -12,14 +12,14 @@ from stages.common.cli import run
 from stages.common.demonstrations import demonstrations
 from stages.common.files import write_json
 from stages.common.launch import is_main, launched
-from stages.common.lineage import start_of
+from stages.common.lineage import beside, start_of
 from stages.common.params import Params, argument_parser
 from stages.common.rates import Counting, read_rates, write_rates
 from stages.common.records import Example, Sample, Verdict
 from stages.common.selection import as_trained, paired, replayed, select, weighted
 from stages.common.timing import write_timing
 from stages.lm.training import write_curve
-from stages.lm.tuning import carry_forward, fine_tune
+from stages.lm.tuning import train_cycle
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
@@ -52,8 +52,7 @@ def main() -> None:
         return
     prompts = params.section(PromptSettings, "prompts")
     start = start_of(args.parent, args.lineage, cycle.use_regressed)
-    # What the checkpoint gone on from was trained on lies beside what its child was.
-    trained = args.earlier if start == args.parent else args.earlier.with_name(f"{start.name}.jsonl")
+    trained = beside(args.earlier, args.parent, start)
 
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     counting = Counting(settings.threshold)
@@ -63,28 +62,25 @@ def main() -> None:
     own = weighted(own, rates, settings.hardness)
     earlier = list(records.read(Example, trained))
     replay = replayed(earlier, demonstrations(tasks.values(), prompts), own, settings.replay, params.seed)
-    if own:
-        examples = own + replay
-        result = fine_tune(
-            start if settings.start == "parent" else start.with_name(settings.start),
-            args.out,
-            examples,
-            settings.train,
-            compute=params.section(ComputeSettings, "compute"),
-            prompts=prompts,
-            seed=params.seed,
-            label=f"raft cycle {args.cycle}",
-        )
-    else:
+    if not own:
         print(f"cycle {args.cycle}: no sample reached {settings.threshold}; {start} is carried forward unchanged")
-        examples, replay = earlier, []
-        result = carry_forward(start, args.out)
+        replay = []
+    result = train_cycle(
+        start,
+        args.out,
+        own + replay if own else [],
+        settings,
+        compute=params.section(ComputeSettings, "compute"),
+        prompts=prompts,
+        seed=params.seed,
+        label=f"raft cycle {args.cycle}",
+    )
     if not is_main():
         return
-    records.write(args.training, examples)
+    records.write(args.training, own + replay if own else earlier)
     accepted = {"accepted": len(own), "accepted_tasks": len({e.task_id for e in own}), "replayed": len(replay)}
     if args.rates:
-        measured = read_rates(args.measured) if args.measured else {}
+        measured = read_rates(beside(args.measured, args.parent, start)) if args.measured else {}
         write_rates(args.rates, {**measured, **rates}.values())
     if args.metrics:
         write_json(args.metrics, {**accepted, **result.metrics})

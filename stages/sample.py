@@ -9,11 +9,11 @@ from pathlib import Path
 from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
-from stages.common.lineage import start_of
+from stages.common.lineage import beside, start_of
 from stages.common.params import Params, argument_parser
 from stages.common.problems import distinct, sampled_tasks
 from stages.common.rates import due, read_rates
-from stages.common.records import Task, read_tasks
+from stages.common.records import Rate, Task, read_tasks
 from stages.common.timing import write_timing
 from stages.lm.sampling import Sampler
 from stages.lm.served import ServedSampler, over_servers
@@ -30,7 +30,7 @@ def with_temperature(settings: SampleSettings, own: CycleSettings, place: int) -
     return settings.model_copy(update={"temperature": scheduled if own.temperature is None else own.temperature})
 
 
-def chosen(args: Namespace, settings: SampleSettings, place: int) -> list[Task]:
+def chosen(args: Namespace, settings: SampleSettings, place: int, rates: dict[str, Rate]) -> list[Task]:
     """The tasks to sample. Raises InputError where there are none."""
     tasks = sampled_tasks(read_tasks(*args.tasks), settings.tasks)
     if not tasks:
@@ -39,7 +39,7 @@ def chosen(args: Namespace, settings: SampleSettings, place: int) -> list[Task]:
         )
     if args.section != "sample":  # a benchmark counts every task
         return tasks
-    tasks, skipped = due(distinct(tasks), read_rates(args.rates) if args.rates else {}, place, settings.curriculum)
+    tasks, skipped = due(distinct(tasks), rates, place, settings.curriculum)
     if skipped:
         print(f"curriculum: {skipped} tasks are skipped, all of whose samples passed before; {len(tasks)} are sampled")
     return tasks
@@ -78,7 +78,8 @@ def main() -> None:
         records.write(args.out, [])
         write_timing(args.timing, {})
         return
-    tasks = chosen(args, settings, place)
+    rates = read_rates(beside(args.rates, args.model, model)) if args.rates else {}
+    tasks = chosen(args, settings, place, rates)
     timing = sample_to_file(sampler, tasks, args.out, over_servers if served else over_processes)
     write_timing(args.timing, timing)
 

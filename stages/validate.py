@@ -18,6 +18,7 @@ from stages.common.params import Params, argument_parser
 from stages.common.records import Task, Verdict
 from stages.common.score import counts, figures
 from stages.common.timing import write_timing
+from stages.settings.cycle import CycleSettings
 from stages.settings.validation import ValidationSettings
 from stages.settings.verify import VerifySettings
 from stages.verifiers.files import verify_file
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="the checkpoint's name, such as cycle-1")
     parser.add_argument("--samples", type=Path, required=True, help="its samples of the validation tasks")
     parser.add_argument("--tasks", type=Path, required=True, help="the validation tasks; there may be none")
+    parser.add_argument("--cycle", help="number of the cycle that made it")
     parser.add_argument("--parent", type=Path, help="the figures that the parent left")
     parser.add_argument("--out", type=Path, required=True, help="file for the lineage (JSON)")
     parser.add_argument("--figures", type=Path, required=True, help="file for the figures left to its children (JSON)")
@@ -60,7 +62,8 @@ def main() -> None:
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(ValidationSettings, "validation")
-    parent = read_figures(args.parent) if args.parent else None
+    use_regressed = params.top(CycleSettings, f"cycles.{args.cycle}").use_regressed if args.cycle else False
+    parent = read_figures(args.parent, use_regressed) if args.parent else None
     tasks = list(records.read(Task, args.tasks))
     own: dict[str, Any] = dict.fromkeys(FIGURES)
     if tasks:

@@ -34,20 +34,22 @@ class Completions(Scripted):
         updating: bool = True,
         pause: float = 0.0,
         poison: str | None = None,
+        context: int | None = None,
     ) -> None:
         super().__init__(*(script or (GOOD,)), key=key)
         self.models, self.owner, self.updating = list(models), owner, updating
         self.adapters: dict[str, str] = {}
         self.asked: list[str] = []
         self.pause, self.poison = pause, poison  # seconds before each answer; what prompts never get one
-        self.dead = False
+        self.dead, self.context = False, context
 
     def _get(self, handler: BaseHTTPRequestHandler) -> None:
         self.asked.append(handler.path)
         if self.key and handler.headers["Authorization"] != f"Bearer {self.key}":
             self._send(handler, 401, json.dumps({"error": f"not {handler.headers['Authorization']}"}).encode())
             return
-        data = [{"id": name, "object": "model", "owned_by": self.owner} for name in [*self.models, *self.adapters]]
+        said = {"object": "model", "owned_by": self.owner} | ({"max_model_len": self.context} if self.context else {})
+        data = [{"id": name, **said} for name in [*self.models, *self.adapters]]
         self._send(handler, 200, json.dumps({"object": "list", "data": data}).encode())
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:

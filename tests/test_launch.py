@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from stages.common import records
 from stages.lm.chat import IGNORED
-from stages.lm.trainer import as_dataset
+from stages.lm.trainer import as_dataset, filled
 from stages.settings.training import TrainSettings
 from tests.conftest import ROOT, Run, make_task
 from tests.training import rows
@@ -70,12 +70,13 @@ def test_two_processes_train_as_one_does(workplace: Path, stage: Run, checkpoint
     assert not list(workplace.glob("*.partial"))
 
 
-def test_no_example_is_seen_twice(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_example_is_seen_twice(checkpoint: Path) -> None:
     """Rows that teach nothing fill up what two processes cannot share evenly."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
     data = rows(checkpoint, 21)
     for batching in ("shuffled", "packed"):
-        shared = as_dataset(data, TrainSettings(learning_rate=1e-3, batch=2, max_length=100, batching=batching))
+        shared = filled(
+            as_dataset(data, TrainSettings(learning_rate=1e-3, batch=2, max_length=100, batching=batching)), 4
+        )
         assert len(shared) % 4 == 0
         taught = [row for row in shared if set(row["labels"]) != {IGNORED}]
         assert sum(len(row["input_ids"]) for row in taught) == sum(len(row["input_ids"]) for row in data)

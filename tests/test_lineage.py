@@ -24,14 +24,19 @@ def figures(value: float) -> dict[str, float]:
 def test_a_fall_below_the_parent_s_interval_is_a_regress() -> None:
     lineage, left = judged("cycle-1", figures(0.4), SFT, stop=True)
     assert lineage == {"checkpoint": "cycle-1", "regressed": False}, "the intervals overlap"
-    assert left == {"checkpoint": "cycle-1", **figures(0.4)}
-    assert judged("cycle-1", figures(0.29), SFT, stop=True) == ({"checkpoint": "sft", "regressed": True}, SFT)
+    own = {"checkpoint": "cycle-1", **figures(0.4)}
+    assert left == {**own, "own": own}
+    lineage, left = judged("cycle-1", figures(0.29), SFT, stop=True)
+    assert lineage == {"checkpoint": "sft", "regressed": True}
+    assert left == {**SFT, "own": {"checkpoint": "cycle-1", **figures(0.29)}}
     assert judged("cycle-1", figures(0.29), SFT, stop=False)[0]["checkpoint"] == "cycle-1"
 
 
 def test_the_next_cycle_is_compared_with_what_it_was_trained_from() -> None:
     _, left = judged("cycle-1", figures(0.1), SFT, stop=True)
-    assert judged("cycle-2", figures(0.25), left, stop=True) == ({"checkpoint": "sft", "regressed": True}, SFT)
+    assert judged("cycle-2", figures(0.25), left, stop=True)[0] == {"checkpoint": "sft", "regressed": True}
+    # Or, where it went on from the regressed one all the same, with that.
+    assert not judged("cycle-2", figures(0.25), left["own"], stop=True)[0]["regressed"]
     assert judged("cycle-2", figures(0.45), left, stop=True)[0]["checkpoint"] == "cycle-2"
 
 

@@ -197,11 +197,32 @@ def test_a_request_that_always_fails_is_named(draw: Callable[..., list[Sample]])
 def test_a_prompt_that_the_server_has_no_room_for_has_empty_samples(
     draw: Callable[..., list[Sample]], capfd: pytest.CaptureFixture[str], words: str
 ) -> None:
-    with Completions(f"error 400 {words}", GOOD) as server:
-        samples = draw(server)
+    with Completions(f"error 400 {words}", f"error 400 {words}", GOOD) as server:
+        samples = draw(server, concurrency=1)  # the second refusal is of the same prompt with room for one token
     empty = [s for s in samples if s.finish_reason == "context"]
     assert [(s.completion, s.tokens, s.logprob) for s in empty] == [("", 0, None)]
     assert "1 tasks have prompts without room" in capfd.readouterr().out
+
+
+def test_a_server_with_too_small_a_context_ends_the_run(draw: Callable[..., list[Sample]]) -> None:
+    """Its prompts fit, their answers do not: samples without text would be the server's fault and not the model's."""
+    words = "This model's maximum context length is 64 tokens. However, you requested 90 tokens"
+    with Completions(f"error 400 {words}", GOOD) as server, pytest.raises(HaloForgeError) as error:
+        draw(server)
+    assert "has a smaller context than the checkpoint" in str(error.value)
+
+
+def test_a_server_s_own_context_limits_the_answers(draw: Callable[..., list[Sample]], tasks: Path) -> None:
+    records.write(tasks, [make_task(0)])
+    with Completions() as server:
+        draw(server, name="whole.jsonl")
+        whole = server.requests[0]["max_tokens"]
+        prompt = len(server.requests[0]["prompt"])
+    with Completions(context=prompt + whole - 2) as server:
+        draw(server, name="limited.jsonl")
+        assert server.requests[0]["max_tokens"] in range(1, whole + 1)
+    with Completions(context=1) as server:
+        assert {s.finish_reason for s in draw(server, name="none.jsonl")} == {"context"}
 
 
 def test_a_prompt_longer_than_the_context_is_not_sent(draw: Callable[..., list[Sample]], tasks: Path) -> None:

@@ -15,8 +15,9 @@ from stages.common.errors import HaloForgeError, InputError
 from stages.common.params import read_yaml
 
 INSIDE = "HALO_FORGE_LAUNCHED"  # set in the environment of the processes that were launched
-# What torch's launcher says of its own accord: glog lines, and the traceback behind a process's failure.
-NOISE = re.compile(r"^([EWI]\d{4} |Traceback \(most recent call last\):|\*{5}|Setting OMP_NUM_THREADS|\[W\d{3})")
+# What torch's launcher says of its own accord: lines of its log, each of which is left out ...
+NOISE = re.compile(r"^([EWI]\d{4} |\*{5}|Setting OMP_NUM_THREADS|\[W\d{3})")
+BEHIND = "Traceback (most recent call last):"  # ... and, once a process has failed, all that follows from here
 KEPT = 40  # lines of what was said last, of which an error is told
 
 
@@ -68,8 +69,10 @@ def _echo(lines: IO[str]) -> list[str]:
     quiet = False
     for line in lines:
         text = line.rstrip()
-        quiet = quiet or (bool(NOISE.match(text)) and not text.startswith(("Setting", "[W")))
-        if text and not text.startswith("error: ") and not quiet and not NOISE.match(text):
+        quiet = quiet or text.startswith(BEHIND)
+        if not text or NOISE.match(text):
+            continue
+        said = [*said, text][-KEPT:]
+        if not quiet and not text.startswith("error: "):
             print(text, file=sys.stderr, flush=True)
-        said = [*said, text][-KEPT:] if text and (not quiet or text.startswith("error: ")) else said
     return said

@@ -33,23 +33,32 @@ def read_lineage(path: Path) -> dict[str, Any]:
     return _read(path, {"checkpoint": str, "regressed": bool})
 
 
-def read_figures(path: Path) -> dict[str, Any]:
-    """The figures of the checkpoint that a lineage names. Raises InputError where the file is missing or broken."""
-    return _read(path, {"checkpoint": str, **dict.fromkeys(FIGURES, (int, float, type(None)))})
+def read_figures(path: Path, use_regressed: bool) -> dict[str, Any]:
+    """The figures of the checkpoint that a lineage names, or, where a cycle goes on from a regressed parent all the
+    same, that parent's own. Raises InputError where the file is missing or broken."""
+    kinds = {"checkpoint": str, **dict.fromkeys(FIGURES, (int, float, type(None)))}
+    value = _read(path, {**kinds, "own": dict})
+    return value["own"] if use_regressed else value
 
 
 def judged(
     name: str, figures: dict[str, Any], parent: dict[str, Any] | None, stop: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Lineage and figures that checkpoint `name`, with the validation `figures`, leaves to its children; `parent` are
-    the figures that its own parent left.
+    the figures of the checkpoint that its cycle went on from.
 
-    It has regressed if its pass@1 interval lies below the one of what it was trained from.
+    It has regressed if its pass@1 interval lies below that one's.
     """
     low = parent["pass@1_low"] if parent else None
     regressed = bool(stop and low is not None and figures["pass@1_high"] is not None and figures["pass@1_high"] < low)
     kept = parent if regressed and parent else {"checkpoint": name, **figures}
-    return {"checkpoint": kept["checkpoint"], "regressed": regressed}, {k: kept[k] for k in ("checkpoint", *FIGURES)}
+    left = {key: kept[key] for key in ("checkpoint", *FIGURES)}
+    return {"checkpoint": kept["checkpoint"], "regressed": regressed}, {**left, "own": {"checkpoint": name, **figures}}
+
+
+def beside(path: Path, parent: Path, start: Path) -> Path:
+    """The file of `start` that stands beside the `parent`'s file at `path`; `path` itself where they are one."""
+    return path if start == parent else path.with_name(start.name + path.suffix)
 
 
 def start_of(parent: Path, lineage: Path | None, use_regressed: bool) -> Path:

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,21 @@ SECONDS_OF_MEASURING = 0.5
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices: past the caches, yet fast to multiply
 
 
-class CountingCollator:
-    """A collator that counts what passes: all positions, those that hold a token of an example, and examples."""
+@dataclass
+class Counts:
+    """What a process has trained on: all positions, those that hold a token of an example, and the sum of the squared
+    lengths, for the FLOPs of attention."""
 
-    def __init__(self, collate: Callable[[list[dict]], dict]) -> None:
-        self.collate = collate
-        self.positions = self.tokens = 0
-        self.squares = 0  # sum of squared lengths, for the FLOPs of attention
+    positions: int = 0
+    tokens: int = 0
+    squares: int = 0
 
-    def __call__(self, rows: list[dict]) -> dict:
-        """Collate, count, return."""
-        batch = self.collate(rows)
-        self.positions += batch["input_ids"].numel()
-        for row in rows:
-            lengths = row.get("seq_lengths") or [len(row["input_ids"])]
-            self.tokens += sum(lengths)
-            self.squares += sum(length * length for length in lengths)
-        return batch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.collate, name)  # TRL asks its collator for settings
+    def add(self, positions: int, lengths: list[int]) -> None:
+        """Count a batch. An example has more than one token: what has one fills up a batch (docs/SCALING.md)."""
+        lengths = [length for length in lengths if length > 1]
+        self.positions += positions
+        self.tokens += sum(lengths)
+        self.squares += sum(length * length for length in lengths)
 
 
 def matmul_parameters(model: torch.nn.Module) -> tuple[int, int]:

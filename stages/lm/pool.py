@@ -31,6 +31,7 @@ class Server:
     api: Api
     model: str  # as the server names it
     kind: str = ""  # what `owned_by` says: vllm, sglang, llamacpp
+    context: int | None = None  # tokens, where it says (vLLM's max_model_len)
     logprobs: bool = True  # until it refuses them
     strikes: int = 0  # failures in a row
     until: float = 0.0  # monotonic time at which its rest ends

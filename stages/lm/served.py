@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.api import Failure, garbage
-from stages.common.errors import InputError
+from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import content_hash, value_hash
 from stages.common.prompts import messages
 from stages.common.records import CONTEXT, Sample, Task
@@ -111,11 +111,27 @@ class ServedSampler:
             if failure.status not in OF_THE_REQUEST:
                 raise
             if NO_ROOM.search(str(failure)):
-                return Answer("", CONTEXT, 0)
+                return self._without_room(server, task, number, failure)
             if not logprobs or "logprob" not in str(failure):
                 raise
             server.logprobs = False
             return self.ask(server, task, number)
+
+    def _without_room(self, server: Server, task: Task, number: int, refused: Failure) -> Answer:
+        """An answer with nothing in it, if the prompt alone is too long for the server.
+
+        Raises HaloForgeError where just the room behind it is: the server's context is not the checkpoint's.
+        """
+        try:
+            self._send(server, task, number, False, 1)
+        except Failure as failure:
+            if failure.status in OF_THE_REQUEST and NO_ROOM.search(str(failure)):
+                return Answer("", CONTEXT, 0)
+            raise
+        raise HaloForgeError(
+            f"{server.api.base_url}: has a smaller context than the checkpoint, and no room for max_new_tokens = "
+            f"{self.settings.max_new_tokens}: start it with a longer one, or lower that ({refused})"
+        )
 
     def _room(self, task: Task) -> int:
         """Tokens that an answer may have behind the task's prompt."""
@@ -124,10 +140,10 @@ class ServedSampler:
             return most
         return min(most, self.positions - len(self._rendered[task.task_id][1]))
 
-    def _send(self, server: Server, task: Task, number: int, logprobs: bool) -> Any:
+    def _send(self, server: Server, task: Task, number: int, logprobs: bool, most: int | None = None) -> Any:
         s, chat = self.settings, self.settings.servers.endpoint == "chat"
         fields = {
-            "max_tokens": self._room(task),
+            "max_tokens": most or self._room(task),
             "temperature": s.temperature,
             "top_p": s.top_p,
             "seed": self.request_seed(task.task_id, number),
@@ -232,6 +248,8 @@ def over_servers(sampler: ServedSampler, work: Work) -> Iterator[tuple[dict[str,
                     merge(sampler.checkpoint, path, sampler.compute)
             urls = stack.enter_context(launched(settings, path, work.folder.parent))
         servers = stack.enter_context(connected(settings, urls, sampler.checkpoint, path))
+        contexts = [length for length in (sampler.positions, *(server.context for server in servers)) if length]
+        sampler.positions = min(contexts, default=None)
         yield {"servers": len(servers)}, _shards(sampler, work, servers)
 
 

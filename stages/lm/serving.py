@@ -45,7 +45,9 @@ def connected(settings: ServerSettings, urls: list[str], checkpoint: Path, path:
                 model = stack.enter_context(_loaded(api, settings.model or _own_name(checkpoint), checkpoint, ids))
             else:
                 model = _chosen(api, names, ids, checkpoint)
-            servers.append(Server(api, model, owner.lower()))
+            lengths = [each.get("max_model_len") for each in listed]
+            context = min((length for length in lengths if isinstance(length, int)), default=None)
+            servers.append(Server(api, model, owner.lower(), context))
         if not servers:
             raise HaloForgeError(f"none of the {len(urls)} servers answers (sample.servers.urls); {_how(checkpoint)}")
         told = ", ".join(dict.fromkeys(f"'{server.model}'" for server in servers))

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from stages.common.progress import Progress
 from stages.lm import devices
 from stages.lm.chat import IGNORED
 from stages.lm.lora import adapter, expect_same_adapter
-from stages.lm.metering import CountingCollator
+from stages.lm.metering import Counts
 from stages.settings.training import TrainSettings
 
 SCHEDULES = {"cosine": "cosine_with_min_lr", "linear": "linear", "constant": "constant_with_warmup"}
@@ -28,13 +29,15 @@ class FiniteTrainer(SFTTrainer):
     """An SFTTrainer that knows which task each row came from, and refuses to go on from a loss that is no number."""
 
     task_ids: dict[tuple[int, ...], list[str]]
+    counts: Counts
+    evaluating = 0.0  # seconds spent on validation losses
 
     def training_step(self, model: Any, inputs: dict, *args: Any, **more: Any) -> torch.Tensor:
         """One forward and backward pass. Raises HaloForgeError, naming step and tasks, for a loss that is no number."""
-        rows = sequences(inputs)
+        self.counts.add(inputs["input_ids"].numel(), [end - start for _, start, end in places(inputs)])
         loss = super().training_step(model, inputs, *args, **more)
         if not torch.isfinite(loss):
-            ids = [name for row in rows for name in self.task_ids.get(row, ())]
+            ids = [name for row in sequences(inputs) for name in self.task_ids.get(row, ())]
             shown = ", ".join(ids[:SHOWN_IDS]) + (f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else "")
             raise HaloForgeError(
                 f"the training loss became {loss.item()} in step {self.state.global_step + 1}, in a batch of the tasks "
@@ -42,20 +45,31 @@ class FiniteTrainer(SFTTrainer):
             )
         return loss
 
+    def evaluate(self, *args: Any, **more: Any) -> dict[str, float]:
+        """A validation loss, whose time is no training's."""
+        began = time.monotonic()
+        found = super().evaluate(*args, **more)
+        self.evaluating += time.monotonic() - began
+        return found
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Without TRL's card: a checkpoint to resume from has no readers."""
         self.create_model_card = lambda **_: None
         super()._save_checkpoint(model, trial)
 
 
-def sequences(inputs: dict) -> list[tuple[int, ...]]:
-    """The examples of a batch, without padding: rows of a padded one, runs of rising positions of a packed one."""
+def places(inputs: dict) -> list[tuple[int, int, int]]:
+    """Where the examples of a batch stand: (row, start, end). Rows of a padded one, which is padded on the right, runs
+    of rising positions of a packed one."""
     if "position_ids" in inputs:
-        ids, starts = inputs["input_ids"][0], (inputs["position_ids"][0] == 0).nonzero().flatten().tolist()
-        ends = [*starts[1:], len(ids)]
-        return [tuple(ids[a:b].tolist()) for a, b in zip(starts, ends, strict=True)]
-    pairs = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
-    return [tuple(ids[mask.bool()].tolist()) for ids, mask in pairs]
+        starts = (inputs["position_ids"][0] == 0).nonzero().flatten().tolist()
+        return [(0, a, b) for a, b in zip(starts, [*starts[1:], inputs["input_ids"].shape[1]], strict=True)]
+    return [(row, 0, length) for row, length in enumerate(inputs["attention_mask"].sum(dim=1).tolist())]
+
+
+def sequences(inputs: dict) -> list[tuple[int, ...]]:
+    """The examples of a batch, without padding."""
+    return [tuple(inputs["input_ids"][row, start:end].tolist()) for row, start, end in places(inputs)]
 
 
 class Watch(TrainerCallback):
@@ -78,10 +92,10 @@ def as_dataset(rows: list[dict], settings: TrainSettings) -> Dataset:
     data = Dataset.from_list([{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows])
     if settings.batching == "packed":
         data = pack_dataset(data, settings.max_length, "bfd", {"desc": None})
-    return _filled(data, settings.batch * world()) if world() > 1 else data
+    return data
 
 
-def _filled(data: Dataset, multiple: int) -> Dataset:
+def filled(data: Dataset, multiple: int) -> Dataset:
     """With rows that teach nothing, up to a multiple of what the processes take at a time: accelerate would fill an
     epoch's last batches with examples that it has already seen."""
     missing = -len(data) % multiple
@@ -111,6 +125,8 @@ def make_trainer(
         raise InputError("train.early_stop: there are no validation examples whose loss could be watched")
     expect_same_adapter(model, settings.lora)
     data = as_dataset(rows, settings)
+    if world() > 1:
+        data = filled(data, settings.batch * world())
     trainer = FiniteTrainer(
         model=model,
         args=_config(model, settings, seed, folder, steps_of(len(data), settings)),
@@ -119,7 +135,7 @@ def make_trainer(
         processing_class=tokenizer,
         peft_config=adapter(settings.lora) if not hasattr(model, "peft_config") else None,
     )
-    trainer.data_collator = CountingCollator(trainer.data_collator)
+    trainer.counts = Counts()
     trainer.task_ids = {}
     for row in rows:
         if "task_id" in row:
@@ -134,14 +150,9 @@ def _config(model: Any, settings: TrainSettings, seed: int, folder: Path, steps:
     # Attention over a packed batch without flash-attn is by a mask whose cost is the square of the batch's tokens, so
     # a forward pass takes one row; the optimizer's step sees as many.
     masked = settings.batching == "packed" and model.config._attn_implementation != "flash_attention_2"
-    batch, accumulation = (
-        (1, settings.batch * settings.accumulation)
-        if masked
-        else (
-            settings.batch,
-            settings.accumulation,
-        )
-    )
+    batch, accumulation = settings.batch, settings.accumulation
+    if masked:
+        batch, accumulation = 1, batch * accumulation
     stop = settings.early_stop
     watched = {"eval_strategy": "steps", "eval_steps": stop.every, "load_best_model_at_end": True} if stop else {}
     return SFTConfig(

@@ -12,10 +12,11 @@ from stages.common.energy import Energy
 from stages.common.errors import InputError
 from stages.common.files import naming_a_full_disk, value_hash, write_csv
 from stages.common.launch import is_main, world
-from stages.lm.metering import CountingCollator, device_memory, matmul_rate, training_flops
+from stages.lm.metering import device_memory, matmul_rate, training_flops
 from stages.lm.trainer import FiniteTrainer, Watch, last_checkpoint, make_trainer, progress_of, steps_of
 from stages.settings.training import TrainSettings
 
+NO_EFFECT = {"log_steps", "checkpoint_steps", "launch", "launch_config"}  # on the weights: work under way goes on
 CURVE = ["step", "epoch", "loss", "learning_rate"]
 
 
@@ -63,7 +64,12 @@ def train(
     held_out, _ = fit_length(validation or [], settings.max_length)
     if not rows:
         raise InputError(f"{label}: no training example of at most {settings.max_length} tokens")
-    folder = work / value_hash([origin, rows, settings.model_dump(), seed, held_out, world()])
+    said = settings.model_dump(exclude=NO_EFFECT)
+    folder = work / value_hash([origin, rows, said, seed, held_out, world()])
+    if is_main():
+        for stale in work.glob("*"):
+            if stale != folder:
+                shutil.rmtree(stale)
     with naming_a_full_disk(work):
         trainer = make_trainer(model, tokenizer, rows, held_out, settings, seed, folder)
         steps = steps_of(len(trainer.train_dataset), settings)
@@ -74,9 +80,9 @@ def train(
         with progress_of(label, steps) as progress, Energy() as energy:
             trainer.add_callback(Watch(progress))
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-            seconds = progress.seconds
+            seconds = progress.seconds - trainer.evaluating
         result = TrainResult(trainer.accelerator.unwrap_model(trainer.model))
-        result.timing = _timing(trainer, seconds, rate, energy.joules)  # before the collator counts the validation
+        result.timing = _timing(trainer, seconds, rate, energy.joules)
         history = trainer.state.log_history
         result.curve = _curve(history, min(settings.log_steps, steps))
         result.metrics = {
@@ -96,7 +102,7 @@ def train(
 
 def _timing(trainer: FiniteTrainer, seconds: float, rate: float, joules: dict[str, float]) -> dict[str, Any]:
     """Rates of what this process did, which after a resume is the rest of the run."""
-    counted: CountingCollator = trainer.data_collator
+    counted = trainer.counts
     flops = training_flops(trainer.model, counted.tokens, counted.squares)
     return {
         "train_seconds": round(seconds, 3),
@@ -118,19 +124,20 @@ def finished(work: Path) -> None:
 
 
 def _curve(history: list[dict], window: int) -> list[dict[str, float | int]]:
-    """The mean loss of each `window` steps, at the last of them, and the validation loss where it was measured there.
+    """The mean loss of each `window` steps (the last ones may be fewer), at the last of them, and the validation loss
+    where it was measured there.
 
     Every step is in the trainer's history, which a resumed run has from its start.
     """
     steps = [entry for entry in history if "loss" in entry]
     validation = {entry["step"]: round(entry["eval_loss"], 6) for entry in history if "eval_loss" in entry}
     curve = []
-    for end in range(window, len(steps) + 1, window):
-        last, losses = steps[end - 1], [entry["loss"] for entry in steps[end - window : end]]
+    for start in range(0, len(steps), window):
+        losses, last = [entry["loss"] for entry in steps[start : start + window]], steps[start : start + window][-1]
         point = {
             "step": last["step"],
             "epoch": round(last["epoch"], 4),
-            "loss": round(sum(losses) / window, 6),
+            "loss": round(sum(losses) / len(losses), 6),
             "learning_rate": float(f"{last['learning_rate']:.6g}"),
         }
         if last["step"] in validation:

@@ -12,6 +12,7 @@ from stages.lm.chat import example_row
 from stages.lm.training import TrainResult, finished, train
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
+from stages.settings.raft import RaftSettings
 from stages.settings.training import TrainSettings
 
 
@@ -45,6 +46,26 @@ def fine_tune(
         load.save(out, result.model, tokenizer, result.weights)
         finished(work)
     return result
+
+
+def train_cycle(
+    start: Path,
+    out: Path,
+    examples: Sequence[Example],
+    settings: RaftSettings,
+    *,
+    compute: ComputeSettings,
+    prompts: PromptSettings,
+    seed: int,
+    label: str,
+) -> TrainResult:
+    """A cycle's training, or its control's, from the checkpoint gone on from or another as `settings.start` says;
+    without examples, that checkpoint is carried forward."""
+    if not examples:
+        return carry_forward(start, out)
+    begin = start if settings.start == "parent" else start.with_name(settings.start)
+    how = {"compute": compute, "prompts": prompts, "seed": seed, "label": label}
+    return fine_tune(begin, out, examples, settings.train, **how)
 
 
 def carry_forward(parent: Path, out: Path) -> TrainResult:

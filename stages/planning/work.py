@@ -26,10 +26,10 @@ class Rates:
 
 
 # 30 of 59.4 TFLOPS in bfloat16 and 211 of 256 GB/s are what others have measured. A100 80 GB: NVIDIA's data
-# sheet (312 TFLOPS, 2,039 GB/s), of which half the first is usual. Two server cores: our own measurements.
+# sheet (312 TFLOPS, 2,039 GB/s). Two server cores: our own measurements.
 PUBLISHED = {
     "gfx1151": Rates(30e12, 211e9, "published for gfx1151"),
-    "cuda": Rates(150e12, 1.8e12, "published for A100"),
+    "cuda": Rates(312e12, 2.039e12, "published for A100"),
     "cpu": Rates(100e9, 10e9, "two server cores, ours"),
 }
 
