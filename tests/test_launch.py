@@ -1,6 +1,7 @@
 """Training in several processes: two on the CPU, over gloo, really launched by accelerate."""
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
 from stages.common import records
+from stages.common.launch import _echo
 from stages.lm.chat import IGNORED
 from stages.lm.trainer import as_dataset, filled
 from stages.settings.training import TrainSettings
@@ -114,6 +116,19 @@ def test_a_fault_in_the_processes_is_one_line(workplace: Path, stage: Run, check
     assert "launch and launch_config go together" in train(
         workplace, stage, checkpoint, "x", 2, ", launch: accelerate", 1
     )
+
+
+def test_a_fault_is_told_by_the_processes_own_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not by the launcher's, which come before or behind them, by chance."""
+    launcher = ["E1126 02:46:24 1 api.py:1] failed", "Traceback (most recent call last):", *["  File"] * 90,
+                "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:", "=====", "Root Cause"]  # fmt: skip
+    error = "error: models/none: no such checkpoint directory"
+    for lines in (["train 1/12", error, *launcher], ["train 1/12", *launcher, error]):
+        assert _echo(io.StringIO("\n".join(lines)))[0] == ["models/none: no such checkpoint directory"]
+    own = ["Traceback (most recent call last):", "  File", "RuntimeError: Bus error"]
+    assert _echo(io.StringIO("\n".join(["train 1/12", *own, *launcher]))) == ([], "RuntimeError: Bus error")
+    assert _echo(io.StringIO("train 1/12\n")) == ([], "train 1/12")
+    assert set(capsys.readouterr().err.splitlines()) == {"train 1/12"}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -18,7 +18,8 @@ INSIDE = "HALO_FORGE_LAUNCHED"  # set in the environment of the processes that w
 # What torch's launcher says of its own accord: lines of its log, each of which is left out ...
 NOISE = re.compile(r"^([EWI]\d{4} |\*{5}|Setting OMP_NUM_THREADS|\[W\d{3})")
 BEHIND = "Traceback (most recent call last):"  # ... and, once a process has failed, all that follows from here
-KEPT = 40  # lines of what was said last, of which an error is told
+EXCEPTION = re.compile(r"^(?!torch\.distributed\.elastic)[\w.]+(Error|Exception)\b")  # a traceback's last line
+KEPT = 8  # errors; the first is told, and each process may have its own
 
 
 def is_main() -> bool:
@@ -49,7 +50,7 @@ def launched(config: str | None, module: str) -> bool:
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         assert process.stderr is not None
-        said = _echo(process.stderr)
+        errors, last = _echo(process.stderr)
         code = process.wait()
     except KeyboardInterrupt:
         process.wait()  # the terminal has told it as well
@@ -57,22 +58,28 @@ def launched(config: str | None, module: str) -> bool:
     finally:
         signal.signal(signal.SIGTERM, before)
     if code:
-        errors = [line for line in said if line.startswith("error: ")]
-        reason = errors[0].removeprefix("error: ") if errors else f"exit code {code}; {said[-1] if said else 'no word'}"
-        raise HaloForgeError(reason if errors else f"a process of `accelerate launch` failed: {reason}")
+        if errors:
+            raise HaloForgeError(errors[0])
+        raise HaloForgeError(f"a process of `accelerate launch` failed: exit code {code}; {last or 'no word'}")
     return True
 
 
-def _echo(lines: IO[str]) -> list[str]:
-    """Pass on what the processes say (their progress), but for errors and the launcher's own words; the last of all."""
-    said: list[str] = []
+def _echo(lines: IO[str]) -> tuple[list[str], str]:
+    """Pass on what the processes say (their progress), but for errors and the launcher's own words.
+
+    Returns the errors, and where there is none what a fault is to be told by: the first exception, else the last line.
+    """
+    errors: list[str] = []
+    fault = last = ""
     quiet = False
     for line in lines:
         text = line.rstrip()
         quiet = quiet or text.startswith(BEHIND)
-        if not text or NOISE.match(text):
-            continue
-        said = [*said, text][-KEPT:]
-        if not quiet and not text.startswith("error: "):
+        if text.startswith("error: "):
+            errors = [*errors, text.removeprefix("error: ")][:KEPT]
+        elif quiet:
+            fault = fault or (text if EXCEPTION.match(text) else "")
+        elif text and not NOISE.match(text):
+            last = text
             print(text, file=sys.stderr, flush=True)
-    return said
+    return errors, fault or last
