@@ -120,8 +120,14 @@ def test_a_fault_in_the_processes_is_one_line(workplace: Path, stage: Run, check
 
 def test_a_fault_is_told_by_the_processes_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     """Not by the launcher's, which come before or behind them, by chance."""
-    launcher = ["E1126 02:46:24 1 api.py:1] failed", "Traceback (most recent call last):", *["  File"] * 90,
-                "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:", "=====", "Root Cause"]  # fmt: skip
+    raised = "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"
+    launcher = [
+        "E1126 02:46:24 1 api.py:1] failed",
+        "Traceback (most recent call last):",
+        *["  File"] * 90,
+        raised,
+        "==",
+    ]
     error = "error: models/none: no such checkpoint directory"
     for lines in (["train 1/12", error, *launcher], ["train 1/12", *launcher, error]):
         assert _echo(io.StringIO("\n".join(lines)))[0] == ["models/none: no such checkpoint directory"]

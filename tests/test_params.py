@@ -7,12 +7,14 @@ import pytest
 
 from stages.common.errors import InputError
 from stages.common.params import Params, Settings, read_yaml
-from stages.settings.check import SECTIONS
+from stages.settings.check import SECTIONS, check_all
 from stages.settings.cycle import CycleSettings
 from stages.settings.model import BaseSettings
 from stages.settings.raft import RaftSettings
 from stages.settings.sampling import SampleSettings
+from stages.settings.sft import SftSettings
 from stages.settings.sources import HubSettings
+from stages.settings.verify import VerifySettings
 from stages.sources import SOURCES
 from tests.conftest import ROOT, Run
 
@@ -88,6 +90,27 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
         ("texts: [3000, 2600, 400]", "texts: [-1, 0, 0]", "texts.0: found -1"),
         ("parent: sft", "parent: base", "cycles.1.parent: found 'base'"),
         ("temperature: 1.0", "temperature: .inf", "sample.temperature: found inf"),
+        (
+            "    verify: {}",
+            "    run: {sample: {n: 3}}\n    verify: {}",
+            "tiny.run.sample: unknown key 'n'; known keys: wor",
+        ),
+        ("    verify: {}", "    run: {sample: {servers: {model: x}}}\n    verify: {}", "servers: unknown key 'model'"),
+        (
+            "    verify: {}",
+            "    run: {verify: [1]}\n    verify: {}",
+            "run.verify: expected a map of settings, found [1]",
+        ),
+        (
+            "    verify: {}",
+            "    run: {train: {checkpoint_steps: 0}}\n    verify: {}",
+            "train.checkpoint_steps: found 0",
+        ),
+        (
+            "max_length: 256}\n    sample",
+            "max_length: 256, schedule: linear, floor: 0.1}\n    sample",
+            "floor: only the cos",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(
@@ -106,6 +129,22 @@ def test_a_missing_file_is_an_error_only_when_asked_for(tmp_path: Path, monkeypa
     assert Params().section(SampleSettings, "sample") == SampleSettings()
     with pytest.raises(InputError, match="no such file"):
         Params("absent.yaml")
+
+
+def test_how_to_run_is_laid_over_what_to_make(tmp_path: Path) -> None:
+    run = "run: {sample: {workers: 3, servers: {retries: 9}}, train: {checkpoint_steps: 7}, verify: {workers: 1}}"
+    (tmp_path / "params.yaml").write_text(SHIPPED.replace("    verify: {}", f"    {run}\n    verify: {{}}", 1))
+    here, plain = Params(tmp_path / "params.yaml"), Params(ROOT / "params.yaml")
+    check_all(here)
+    for key in ("sample", "validation.sample", "benchmark.sample"):
+        usual = plain.section(SampleSettings, key)
+        servers = usual.servers.model_copy(update={"retries": 9})
+        assert here.section(SampleSettings, key) == usual.model_copy(update={"workers": 3, "servers": servers})
+    for kind, key in ((SftSettings, "sft"), (RaftSettings, "raft")):
+        train = plain.section(kind, key).train.model_copy(update={"checkpoint_steps": 7})
+        assert here.section(kind, key) == plain.section(kind, key).model_copy(update={"train": train})
+    assert here.section(BaseSettings, "base").tiny.train.checkpoint_steps == 7
+    assert here.section(VerifySettings, "verify").workers == 1
 
 
 def test_settings_of_one_cycle(tmp_path: Path) -> None:

@@ -120,7 +120,9 @@ def test_a_second_run_does_nothing(project: Project) -> None:
     assert project.repro() == set()
 
 
-def test_another_profile_reruns_nothing(project: Project) -> None:
+def test_another_profile_and_how_to_run_rerun_nothing(project: Project) -> None:
+    run = "    run: {sample: {workers: 1}, train: {checkpoint_steps: 7}, verify: {workers: 1}}\n"
+    project.edit("params.yaml", "  smoke:\n", f"  smoke:\n{run}")
     project.edit("params.yaml", "learning_rate: 2.0e-3, epochs: 1", "learning_rate: 1.0e-3, epochs: 9")
     assert project.repro() == set()
 

@@ -6,14 +6,14 @@ Every setting reaches a script this way and no other; paths come by flag.
 import argparse
 import difflib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages.common.errors import InputError
+from stages.common.errors import InputError, expect_known
+from stages.common.running import laid_over
 
 DEFAULT_PATH = Path("params.yaml")
 TOP_KEYS = ("profile", "seed", "sources", "models", "cycles", "controls", "grpo", "specs", "profiles")
@@ -96,15 +96,6 @@ def read_yaml(path: Path | str) -> Any:
         raise InputError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
 
 
-def expect_known(value: dict, known: Sequence[str], where: str) -> None:
-    """Raise InputError for a key that is not among `known`, with the nearest that is."""
-    for key in value:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-            raise InputError(f"{where}: unknown key '{key}'; {hint}")
-
-
 class Params:
     """params.yaml, decoded; sections are validated as they are asked for. Without `profiles` they stand at the top.
 
@@ -142,9 +133,11 @@ class Params:
         return name
 
     def section(self, kind: type[Section], key: str) -> Section:
-        """The active profile's section `key` (dots go down) as a validated `kind`."""
+        """The active profile's section `key` (dots go down), under what section `run` lays over it, validated."""
         where = f"profiles.{self.profile}" if self.profile else ""
         value: Any = self._value["profiles"][self.profile] if self.profile else self._value
+        if isinstance(value, dict):
+            value = laid_over(value, f"{self.path}: {where}" if where else str(self.path))
         for part in key.split("."):
             if not isinstance(value, dict | None):
                 raise InputError(f"{self.path}: {where}: expected a map of settings, found {value!r}")

@@ -54,19 +54,20 @@ class Pool:
 
     def __init__(self, servers: list[Server], settings: ServerSettings, ask: Callable[[Server, Request], Any]) -> None:
         self.servers, self.settings, self._ask = servers, settings, ask
-        self._waiting: deque[Request] = deque()
+        self._again: deque[Request] = deque()  # failed, and to be tried again
+        self._fresh: Iterator[Request] = iter(())
         self._under_way = 0
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._done: SimpleQueue[tuple[Request, Any] | BaseException] = SimpleQueue()
 
-    def answers(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Any]]:
-        """(request, answer) as they come.
+    def answers(self, requests: Iterable[Request], count: int) -> Iterator[tuple[Request, Any]]:
+        """(request, answer) as they come; of the `count` requests each is taken when a server has room for it.
 
         Raises HaloForgeError when no server is left, or where a request is refused or fails again and again.
         """
-        self._waiting.extend(requests)
-        left = len(self._waiting)
+        self._fresh = iter(requests)
+        left = count
         for server in self.servers:
             for _ in range(min(self.settings.concurrency, left)):
                 threading.Thread(target=self._work, args=(server,), daemon=True).start()
@@ -108,9 +109,9 @@ class Pool:
                 rest = server.until - time.monotonic()
                 if rest > 0:
                     self._changed.wait(rest)
-                elif self._waiting:
+                elif request := self._again.popleft() if self._again else next(self._fresh, None):
                     self._under_way += 1
-                    return self._waiting.popleft()
+                    return request
                 elif self._under_way:
                     self._changed.wait()
                 else:
@@ -121,7 +122,7 @@ class Pool:
         """Put the request back; let the server rest, or drop it."""
         if failure.status in OF_THE_REQUEST and failure.lasting:
             raise HaloForgeError(f"task {request.label}: {server.api.base_url} refuses the request: {failure}")
-        self._waiting.appendleft(request)
+        self._again.appendleft(request)
         if failure.kind not in NOT_ITS_FAULT:
             request.attempts += 1
         if server.dropped:

@@ -10,6 +10,7 @@ What the model reads is what training used: the prompt comes rendered by the che
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class ServedSampler:
     def load(self) -> None:
         """The tokenizer, and the length of the context as the checkpoint has it."""
         self.tokenizer = load.load_tokenizer(self.checkpoint)
-        self._rendered: dict[str, tuple[str, list[int]]] = {}  # by task: the prompt, its ids
+        self._rendered: dict[str, tuple[str, list[int]]] = {}  # by task under way: the prompt, its ids
         self.ends = end_ids(self.tokenizer)
         self.positions = _positions(self.checkpoint)
         bare = self.tokenizer("x", add_special_tokens=False)["input_ids"]
@@ -90,9 +91,14 @@ class ServedSampler:
         digest = hashlib.sha256(f"{self.seed}/{self.stream}/{task_id}/{number}".encode()).digest()
         return int.from_bytes(digest[:4], "big") >> 1
 
+    @property
+    def asked(self) -> int:
+        """Requests per task. Greedy answers are all the same, and asked for once."""
+        return self.settings.n if self.settings.temperature else 1
+
     def requests(self, work: Work) -> Iterator[Request]:
-        """What the missing shards want, their prompts rendered. Greedy answers are all the same, and asked for once."""
-        numbers = range(self.settings.n if self.settings.temperature else 1)
+        """What the missing shards want; a task's prompt is rendered as its first request is taken."""
+        numbers = range(self.asked)
         for shard in work.missing:
             for index, task in enumerate(work.shards[shard]):
                 text = prompt_text(self.tokenizer, task.prompt, task.language, self.prompts)
@@ -195,6 +201,7 @@ class ServedSampler:
         """The records of a shard, in the order of the tasks, from its answers by (task, number)."""
         found = []
         for index, task in enumerate(tasks):
+            self._rendered.pop(task.task_id, None)
             for number in range(self.settings.n):
                 asked = number if self.settings.temperature else 0
                 answer = answers[index, asked]
@@ -257,13 +264,11 @@ def _shards(sampler: ServedSampler, work: Work, servers: list[Server]) -> Iterat
     def ask(server: Server, request: Request) -> Answer:
         return sampler.ask(server, work.shards[request.shard][request.task], request.number)
 
-    requests = list(sampler.requests(work))
-    wanted = dict.fromkeys(work.missing, 0)
-    for request in requests:
-        wanted[request.shard] += 1
-    came: dict[int, dict[tuple[int, int], Answer]] = {number: {} for number in work.missing}
+    wanted = {number: len(work.shards[number]) * sampler.asked for number in work.missing}
+    came: dict[int, dict[tuple[int, int], Answer]] = defaultdict(dict)  # by shard under way
     without_room: set[str] = set()
-    for request, answer in Pool(servers, sampler.settings.servers, ask).answers(requests):
+    pool = Pool(servers, sampler.settings.servers, ask)
+    for request, answer in pool.answers(sampler.requests(work), sum(wanted.values())):
         came[request.shard][request.task, request.number] = answer
         if answer.finish == CONTEXT:
             without_room.add(request.label)

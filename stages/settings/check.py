@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from stages.common.errors import InputError
-from stages.common.params import TOP_KEYS, Params, Settings, expect_known
+from stages.common.errors import InputError, expect_known
+from stages.common.params import TOP_KEYS, Params, Settings
+from stages.common.running import laid_over
 from stages.settings.benchmark import BenchmarkSettings
 from stages.settings.compute import ComputeSettings
 from stages.settings.control import check_controls
@@ -36,7 +37,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "benchmark": BenchmarkSettings,
     "plan": PlanSettings,
 }
-OPTIONAL = ("grpo", "plan")  # came later: files without it stay valid
+OPTIONAL = ("grpo", "plan", "run")  # came later: files without it stay valid
 
 
 def expect_keys(value: Any, known: tuple[str, ...], where: str) -> None:
@@ -51,7 +52,8 @@ def expect_keys(value: Any, known: tuple[str, ...], where: str) -> None:
 
 def check_profile(profile: Any, where: str) -> None:
     """Validate each section of one profile; a source that is null is not used."""
-    expect_keys(profile, ("sources", *SECTIONS), where)
+    expect_keys(profile, ("sources", *SECTIONS, "run"), where)
+    profile = laid_over(profile, where)
     for name, kind in SECTIONS.items():
         kind.parse(profile.get(name), f"{where}.{name}")
     expect_keys(profile["sources"], tuple(SOURCES), f"{where}.sources")

@@ -66,6 +66,8 @@ class TrainSettings(Settings):
     def _agreeing(self) -> Self:
         if self.early_stop and self.early_stop.every % self.log_steps:
             raise ValueError(f"early_stop.every must be a multiple of log_steps = {self.log_steps}")
+        if self.schedule != "cosine" and "floor" in self.model_fields_set:
+            raise ValueError(f"floor: only the cosine schedule has one, and schedule is {self.schedule}")
         if (self.launch is None) != (self.launch_config is None):
             raise ValueError("launch and launch_config go together: give both or neither")
         return self
