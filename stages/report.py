@@ -200,7 +200,7 @@ def main() -> None:
     if beside:
         console.print(control_summary(beside))
     for line in regressed(args.metrics, params):
-        console.print(line)
+        print(line)  # whole: a console would break it in a log
 
 
 if __name__ == "__main__":

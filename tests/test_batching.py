@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytest import MonkeyPatch
+from trl import SFTTrainer
 
 from stages.lm import load
 from stages.lm.trainer import as_dataset, make_trainer, sequences
@@ -64,6 +66,34 @@ def test_a_packed_step_is_an_unpacked_one(checkpoint: Path, tmp_path: Path, lora
     packed = fit(checkpoint, tmp_path / "b", TrainSettings(**STEP, batch=packs, batching="packed", lora=lora), data)
     expect_close(padded, packed)
     assert packed.timing["padding_share"] == 0 < padded.timing["padding_share"]
+
+
+@pytest.mark.parametrize("most", [0, 2**24], ids=["TRL's head", "logits"])
+@pytest.mark.parametrize("batching", ["shuffled", "packed"])
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=4)], ids=["full", "lora"])
+def test_loss_and_gradients_are_trl_s(
+    checkpoint: Path, tmp_path: Path, batching: str, lora: LoraSettings | None, most: int, monkeypatch: MonkeyPatch
+) -> None:
+    """Without a mask, and from the taught tokens' logits alone."""
+    monkeypatch.setattr("stages.lm.trainer.MOST_LOGITS", most)
+    settings = TrainSettings(**STEP, batch=5, batching=batching, lora=lora)
+    model, tokenizer = load.load_model(checkpoint, COMPUTE, trainable=True), load.load_tokenizer(checkpoint)
+    trainer = make_trainer(model, tokenizer, rows(checkpoint, 5), [], settings, 0, tmp_path)
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    if batching == "shuffled":
+        assert (batch["attention_mask"] == 0).any()
+    for items in (None, torch.tensor(77)):
+        gradients = []
+        for loss_of in (SFTTrainer.compute_loss, type(trainer).compute_loss):
+            trainer.model.zero_grad()
+            loss = loss_of(trainer, trainer.model, dict(batch), num_items_in_batch=items)
+            loss.backward()
+            found = {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+            gradients.append((loss.item(), found))
+        (a, theirs), (b, ours) = gradients
+        assert a == pytest.approx(b, rel=1e-5)
+        assert theirs.keys() == ours.keys()
+        assert all(torch.allclose(theirs[name], ours[name], atol=1e-6) for name in theirs)
 
 
 def test_accumulation_weighs_every_token_alike(checkpoint: Path, tmp_path: Path) -> None:

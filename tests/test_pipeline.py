@@ -157,10 +157,10 @@ def test_a_source_s_settings_prepare_that_source_again(project: Project, tmp_pat
 
 def test_touching_a_verifier_verifies_again_and_samples_nothing(project: Project) -> None:
     project.edit("stages/verifiers/python.py", '"""', '"""Touched. ')
-    ran = project.repro()
-    assert {"verify@1", "verify@2", "benchmark@sft", "benchmark@cycle-2"} <= ran
+    ran = project.repro("raft@1", "validate@1", "benchmark@sft")
     # The verdicts are the same, so nothing is selected or trained again.
-    assert {name.partition("@")[0] for name in ran} == {"prepare", "verify", "validate-sft", "validate", "benchmark"}
+    judging = {"verify@1", "validate-sft", "validate@1", "benchmark@sft"}
+    assert {name for name in ran if not name.startswith("prepare@")} == judging
 
 
 def test_a_verifier_that_judges_otherwise_reruns_what_follows(project: Project) -> None:

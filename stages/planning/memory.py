@@ -2,7 +2,7 @@
 
 from stages.planning.shapes import Shape
 from stages.settings.sampling import SampleSettings
-from stages.settings.training import TrainSettings
+from stages.settings.training import MOST_LOGITS, TrainSettings
 
 WIDTH = {"float32": 4, "bfloat16": 2}
 NF4 = 0.5 + 0.127 / 8  # bytes a weight with double quantisation (Dettmers et al. 2023, arXiv:2305.14314, section 3)
@@ -52,24 +52,29 @@ def training(
         tokens = settings.max_length  # a row at a time, unless flash-attn takes more
     layer = activations(shape, tokens, width, lora is not None)
     kept = layer * shape.layers
-    logits = head(shape, tokens, width, device, lora is None)
     if settings.gradient_checkpointing:
         kept = shape.layers * tokens * shape.hidden * width
-        # The head is done when a layer is computed again, beside its gradients and what makes them.
-        kept += max(0, 3 * layer - logits)
-    return {
-        "weights": held / processes,
-        "gradients": trained / processes,
-        "optimizer": moments / processes,
-        "activations": float(kept),
-        "logits": float(logits),
-    }
+    # The peak is when the head is at work, or at the end of the backward pass, when a layer is worked on (or computed
+    # again, beside its gradients and what makes them) and all gradients are there. Accumulated ones are there always.
+    logits = head(shape, tokens, width, device, lora is None)
+    again = (kept + 2 * layer) if settings.gradient_checkpointing else layer
+    early = trained if settings.accumulation > 1 else 0
+    at_head = {"gradients": early / processes, "activations": float(kept), "logits": float(logits)}
+    at_end = {"gradients": trained / processes, "activations": float(again), "logits": 0.0}
+    peak = max(at_head, at_end, key=lambda parts: sum(parts.values()))
+    return {"weights": held / processes, "optimizer": moments / processes, **peak}
 
 
 def head(shape: Shape, tokens: int, width: int, device: str, trained: bool) -> int:
-    """What TRL's fused output head (trl/kernels/chunked_logprob.py) takes in its backward pass: a tile of logits in
-    the type of the weights, whose buffer has all columns however small the vocabulary is; the hidden states' gradient
-    in float32; and, where the head is trained, that of its weights."""
+    """What the output head takes in its backward pass. TRL's fused one (trl/kernels/chunked_logprob.py): a tile of
+    logits in the type of the weights, whose buffer has all columns however small the vocabulary is; the hidden states'
+    gradient in float32; and, where the head is trained, that of its weights. On the CPU, where the logits are few
+    enough, the plain one: their log-probabilities in float32 and two gradients, of these and of the logits; with that
+    of the tied weights, before it is added to the embedding's."""
+    logits = tokens * shape.vocabulary
+    if device == "cpu" and logits <= MOST_LOGITS:
+        tied = shape.vocabulary * shape.hidden * width if trained else 0
+        return logits * 12 + tied
     rows, columns = min(tokens, TILE[0]), min(shape.vocabulary, TILE[1])
     tiles = rows * (TILE[1] * width + COPIES[device] * columns * 4)
     gradient = shape.vocabulary * shape.hidden * 4 if trained else 0

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from stages.common.params import Settings
 
+MOST_LOGITS = 2**24  # of a pass on the CPU that are held at once, 64 MiB in float32; beyond, TRL's head takes tiles
+
 
 class LoraSettings(Settings):
     """Low-rank adapters (Hu et al. 2021, https://arxiv.org/abs/2106.09685)."""

@@ -14,6 +14,7 @@ from stages.settings.verify import VerifySettings
 from stages.verifiers.pool import verify_samples
 
 MIRROR = Path(os.environ.get("HALO_FORGE_HUB", Path(__file__).parents[2] / ".." / "shared" / "hub"))
+ALL = os.environ.get("HALO_FORGE_ALL") == "1"
 pytestmark = [
     pytest.mark.hub,
     pytest.mark.skipif(not MIRROR.is_dir(), reason="no mirror of the hub; name one in HALO_FORGE_HUB"),
@@ -75,10 +76,14 @@ def test_humaneval_x_cpp(verifier: str) -> None:
 @pytest.mark.slow
 def test_mbcpp() -> None:
     """769 of the 773 references pass, or a few more: 150 and 340 read variables without a value, 543 has a constant
-    that does not fit into its type, and 769 calls exit(0) where the tests look on."""
+    that does not fit into its type, and 769 calls exit(0) where the tests look on. Every fourth is judged here beside
+    these, or all with HALO_FORGE_ALL=1."""
     tasks = cpp_tasks("mbcpp.parquet", "gcc")
     assert len(tasks) == 773
-    found = failures(tasks)
-    assert set(found) <= {"MBCPP/150", "MBCPP/340", "MBCPP/543", "MBCPP/769"}
+    failing = {"MBCPP/150", "MBCPP/340", "MBCPP/543", "MBCPP/769"}
+    chosen = [task for n, task in enumerate(tasks) if ALL or n % 4 == 0 or task.task_id in failing]
+    assert failing < {task.task_id for task in chosen}
+    found = failures(chosen)
+    assert set(found) <= failing
     assert found["MBCPP/543"].level == "compile_error"
     assert found["MBCPP/769"].detail == "ended before its tests did"
