@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft plan control grpo generate serve merge test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge compare why test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ serve: setup ## Serve a checkpoint with vLLM for sampling: MODEL=models/sft (POR
 
 merge: setup ## Merge an adapter and its base into a whole model: MODEL=models/cycle-1 OUT=build/merged/cycle-1
 	$(BIN)/python -m stages.merge --model "$(MODEL)" --out "$(OUT)"
+
+compare: setup ## Compare two revisions' checkpoints, paired by task: A=v0.1.0 B=HEAD (or REVISION:CHECKPOINT; TASK=...)
+	$(BIN)/python -m stages.compare "$(A)" $(if $(B),"$(B)") $(if $(TASK),--task "$(TASK)")
+
+why: setup ## Tell what a checkpoint was trained on, from git and DVC alone: MODEL=v0.1.0 (or REVISION:CHECKPOINT; TASK=...)
+	$(BIN)/python -m stages.why $(if $(MODEL),"$(MODEL)") $(if $(TASK),--task "$(TASK)")
 
 test: setup ## Run the tests, files side by side
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

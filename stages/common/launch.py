@@ -17,8 +17,11 @@ from stages.common.params import read_yaml
 INSIDE = "HALO_FORGE_LAUNCHED"  # set in the environment of the processes that were launched
 # What torch's launcher says of its own accord: lines of its log, each of which is left out ...
 NOISE = re.compile(r"^([EWI]\d{4} |\*{5}|Setting OMP_NUM_THREADS|\[W\d{3})")
-BEHIND = "Traceback (most recent call last):"  # ... and, once a process has failed, all that follows from here
-EXCEPTION = re.compile(r"^(?!torch\.distributed\.elastic)[\w.]+(Error|Exception)\b")  # a traceback's last line
+LAUNCHER = "torch.distributed.elastic"  # ... and, behind this exception of its own, all that follows
+RANK = re.compile(r"^\[rank(\d+)\]: ?")  # before each line of a process's traceback, once processes are joined
+TRACEBACK = "Traceback (most recent call last):"
+CHAINED = ("During handling of the above", "The above exception was")
+EXCEPTION = re.compile(r"^(\w+\.)*[A-Z]\w*(:|$)")  # the line that ends a traceback
 KEPT = 8  # errors; the first is told, and each process may have its own
 
 
@@ -65,21 +68,28 @@ def launched(config: str | None, module: str) -> bool:
 
 
 def _echo(lines: IO[str]) -> tuple[list[str], str]:
-    """Pass on what the processes say (their progress), but for errors and the launcher's own words.
+    """Pass on what the processes say (their progress), but for errors, tracebacks and the launcher's own words.
 
-    Returns the errors, and where there is none what a fault is to be told by: the first exception, else the last line.
+    Returns the errors, and where there is none what a fault is to be told by: the exception that ended the first
+    process to tell one, else the last line.
     """
     errors: list[str] = []
-    fault = last = ""
-    quiet = False
+    faults: dict[str, str] = {}  # by process: the exception that ended it, not those that led there
+    last = ""
+    inside = quiet = False  # a traceback, and what the launcher says at its end
     for line in lines:
-        text = line.rstrip()
-        quiet = quiet or text.startswith(BEHIND)
+        rank = RANK.match(line)
+        text = RANK.sub("", line).rstrip()
         if text.startswith("error: "):
             errors = [*errors, text.removeprefix("error: ")][:KEPT]
-        elif quiet:
-            fault = fault or (text if EXCEPTION.match(text) else "")
-        elif text and not NOISE.match(text):
+        elif text.startswith(TRACEBACK):
+            inside = True
+        elif inside and text.startswith(LAUNCHER):
+            inside, quiet = False, True
+        elif inside and EXCEPTION.match(text):
+            inside = False
+            faults[rank[1] if rank else ""] = text
+        elif not (inside or quiet or not text or NOISE.match(text) or text.startswith(CHAINED)):
             last = text
             print(text, file=sys.stderr, flush=True)
-    return errors, fault or last
+    return errors, next(iter(faults.values()), last)

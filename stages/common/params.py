@@ -136,6 +136,7 @@ class Params:
         """The active profile's section `key` (dots go down), under what section `run` lays over it, validated."""
         where = f"profiles.{self.profile}" if self.profile else ""
         value: Any = self._value["profiles"][self.profile] if self.profile else self._value
+        beside = isinstance(value, dict) and value.get("run") is not None
         if isinstance(value, dict):
             value = laid_over(value, f"{self.path}: {where}" if where else str(self.path))
         for part in key.split("."):
@@ -143,7 +144,10 @@ class Params:
                 raise InputError(f"{self.path}: {where}: expected a map of settings, found {value!r}")
             value = (value or {}).get(part)
             where = f"{where}.{part}".lstrip(".")
-        return kind.parse(value, f"{self.path}: {where}")
+        try:
+            return kind.parse(value, f"{self.path}: {where}")
+        except InputError as error:
+            raise InputError(f"{error}; section `run` is laid over it" if beside else str(error)) from None
 
     def top(self, kind: type[Section], key: str) -> Section:
         """A section outside the profiles, such as `sources` or `cycles.2`, as a validated `kind`."""

@@ -1,8 +1,8 @@
 """Section `run` of a profile: how stages run on this machine, laid over the sections that say what they make.
 
-Nothing in it changes what a stage makes, so no stage of dvc.yaml depends on it: a server that moves to another address,
-or a Ray cluster that is there today, reruns nothing. The same keys may stand in the sections themselves, where they
-hold for one stage and rerun it.
+Nothing in it changes what a stage makes, so no stage of dvc.yaml depends on it: a server that moves to another address
+(of the same kind, with the same context), or a Ray cluster that is there today, reruns nothing. The same keys may stand
+in the sections themselves, where they hold for one stage and rerun it.
 """
 
 from typing import Any
@@ -66,14 +66,15 @@ def _lay(into: dict[str, Any], path: list[str], values: dict[str, Any]) -> None:
             return
         into[key] = into = dict(into[key])
     there = into.get(last)
-    if isinstance(there, dict) or (there is None and last in KEYS and not above):
+    if isinstance(there, dict) or (there is None and last in (*KEYS, "grpo") and not above):
         into[last] = _merged(there or {}, values)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in above.items() if value is not None}  # what is left of a map commented out
     both = {
         key: _merged(below[key], value)
-        for key, value in above.items()
+        for key, value in given.items()
         if isinstance(value, dict) and isinstance(below.get(key), dict)
     }
-    return {**below, **above, **both}
+    return {**below, **given, **both}

@@ -152,7 +152,7 @@ def train_grpo(
     """
     steps = run_steps(settings, len(prompts))
     asked = [[asdict(prompt.task), prompt.ids] for prompt in prompts]
-    folder = work / value_hash([origin, asked, settings.model_dump(), seed, name])
+    folder = work / value_hash([origin, asked, settings.model_dump(exclude={"checkpoint_steps"}), seed, name])
     rollouts = Rollouts(
         name, prompts, settings, tokenizer, judge, folder / "rollouts", seed, steps // settings.generation_steps
     )

@@ -1,5 +1,6 @@
 """Low-rank adapters to train: their configuration."""
 
+import re
 from typing import Any
 
 import torch
@@ -33,12 +34,12 @@ def expect_same_adapter(model: Any, lora: LoraSettings | None) -> None:
                 f"lora: the checkpoint to start from is an adapter of {_words(found)}, "
                 f"found {_words(wanted) if wanted else 'null'}; give it the same"
             )
-        left_out = _left_out(model, lora.targets) if lora else set()
-        if left_out:
-            there = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in known.target_modules}))
+        there, wanted_there = _targets(model, lora.targets) if lora else (set(), set())
+        if there != wanted_there:
+            names = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in there}))
             raise InputError(
-                f"lora.targets: the checkpoint to start from is an adapter of {there}, "
-                f"found {lora.targets}; give it the same"
+                f"lora.targets: the checkpoint to start from is an adapter of {names}, found {lora.targets}, which "
+                f"means {len(wanted_there)} modules where that has {len(there)}; give it the same"
             )
 
 
@@ -47,18 +48,20 @@ def _words(settings: dict[str, Any]) -> str:
     return f"{', '.join(most)} and {last}"
 
 
-def _left_out(model: Any, targets: str | list[str]) -> set[str]:
-    """Names of modules that `targets` means and the model's adapter has not, or the other way round."""
+def _targets(model: Any, targets: str | list[str]) -> tuple[set[str], set[str]]:
+    """(paths of the modules that the model's adapter has, those that `targets` means, by PEFT's rules)."""
     from peft.tuners.lora import LoraLayer
 
-    adapted = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, LoraLayer)}
-    if targets != "all-linear":
-        wanted = {targets} if isinstance(targets, str) else {name.rsplit(".", 1)[-1] for name in targets}
-        return wanted ^ adapted
-    head = model.get_output_embeddings()
-    inside = {id(part) for module in model.modules() if isinstance(module, LoraLayer) for part in module.modules()}
-    return {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head and id(module) not in inside
+    base = model.get_base_model()
+    head = base.get_output_embeddings()
+    adapted = {name for name, module in base.named_modules() if isinstance(module, LoraLayer)}
+    plain = {
+        name
+        for name, module in base.named_modules()
+        if isinstance(module, torch.nn.Linear) and not any(name.startswith(f"{path}.") for path in adapted)
     }
+    if targets == "all-linear":
+        return adapted, {name for name in adapted | plain if base.get_submodule(name) is not head}
+    if isinstance(targets, str):
+        return adapted, {name for name in adapted | plain if re.fullmatch(targets, name)}
+    return adapted, {name for name in adapted | plain if any(f".{name}".endswith(f".{t}") for t in targets)}

@@ -19,7 +19,7 @@ from typing import Any
 
 from stages.common.api import Failure, garbage
 from stages.common.errors import HaloForgeError, InputError
-from stages.common.files import content_hash, value_hash
+from stages.common.files import content_hash, value_hash, write_json
 from stages.common.prompts import messages
 from stages.common.records import CONTEXT, Sample, Task
 from stages.lm import adapters, load
@@ -257,7 +257,20 @@ def over_servers(sampler: ServedSampler, work: Work) -> Iterator[tuple[dict[str,
         servers = stack.enter_context(connected(settings, urls, sampler.checkpoint, path))
         contexts = [length for length in (sampler.positions, *(server.context for server in servers)) if length]
         sampler.positions = min(contexts, default=None)
+        _expect_same_context(work, sampler.positions)
         yield {"servers": len(servers)}, _shards(sampler, work, servers)
+
+
+def _expect_same_context(work: Work, positions: int | None) -> None:
+    """Raise InputError where shards are there that servers with another context have drawn: prompts may have had less
+    room, or none."""
+    path = work.folder / "context.json"
+    if path.exists() and (found := json.loads(path.read_text(encoding="utf-8"))) != positions:
+        raise InputError(
+            f"{work.folder}: was begun by servers with a context of {found} tokens, found {positions}; "
+            "start them as they were, or remove this folder to begin anew"
+        )
+    write_json(path, positions)
 
 
 def _shards(sampler: ServedSampler, work: Work, servers: list[Server]) -> Iterator[tuple[int, int]]:

@@ -49,11 +49,17 @@ class FiniteTrainer(SFTTrainer):
         self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """TRL's loss. On the CPU, where its head recomputes each logit and has no kernel, from the logits themselves,
-        which took 0.7 of the time of a step (benchmarks/training.py), unless they are many."""
-        given = unmasked(inputs) if self.model.config._attn_implementation == "sdpa" else inputs
+        which takes three quarters of the time (benchmarks/training.py), unless they are many or processes several."""
+        # A mixture of experts weighs its router's balance by the mask.
+        plain = self.model.config._attn_implementation == "sdpa" and not self.aux_loss_enabled
+        given = unmasked(inputs) if plain else inputs
+        # TRL's way gathers from all processes, so none may take the other one by what its own batch holds.
+        alone = self.accelerator.num_processes == 1 and inputs["labels"].device.type == "cpu"
+        if return_outputs or not alone or self.aux_loss_enabled:
+            return super().compute_loss(model, given, return_outputs, num_items_in_batch)
         columns = (inputs["labels"][:, 1:] != IGNORED).any(dim=0).nonzero().flatten()
-        logits = len(inputs["labels"]) * len(columns) * self.model.config.vocab_size
-        if return_outputs or inputs["labels"].device.type != "cpu" or not 0 < logits <= MOST_LOGITS:
+        logits = len(inputs["labels"]) * len(columns) * self.model.config.get_text_config().vocab_size
+        if not 0 < logits <= MOST_LOGITS:
             return super().compute_loss(model, given, return_outputs, num_items_in_batch)
         given = {name: value for name, value in given.items() if name != "labels"}
         found = model(**given, use_cache=False, logits_to_keep=columns).logits
@@ -63,7 +69,7 @@ class FiniteTrainer(SFTTrainer):
         )
         if num_items_in_batch is None:
             return loss / (labels != IGNORED).sum()
-        return loss * self.accelerator.num_processes / torch.as_tensor(num_items_in_batch).clamp(min=1)
+        return loss / torch.as_tensor(num_items_in_batch).clamp(min=1)
 
     def evaluate(self, *args: Any, **more: Any) -> dict[str, float]:
         """A validation loss, whose time is no training's."""

@@ -58,10 +58,14 @@ def training(
     # again, beside its gradients and what makes them) and all gradients are there. Accumulated ones are there always.
     logits = head(shape, tokens, width, device, lora is None)
     again = (kept + 2 * layer) if settings.gradient_checkpointing else layer
-    early = trained if settings.accumulation > 1 else 0
+    passes = settings.accumulation * (settings.batch if settings.batching == "packed" else 1)
+    early = trained if passes > 1 else 0
     at_head = {"gradients": early / processes, "activations": float(kept), "logits": float(logits)}
     at_end = {"gradients": trained / processes, "activations": float(again), "logits": 0.0}
-    peak = max(at_head, at_end, key=lambda parts: sum(parts.values()))
+    # PyTorch's foreach AdamW, the unfused one on accelerators, takes the root of all second moments at a time.
+    roots = trained if settings.optimizer == "adamw_torch" and device != "cpu" else 0
+    at_step = {"gradients": (trained + roots) / processes, "activations": 0.0, "logits": 0.0}
+    peak = max(at_head, at_end, at_step, key=lambda parts: sum(parts.values()))
     return {"weights": held / processes, "optimizer": moments / processes, **peak}
 
 

@@ -1,0 +1,114 @@
+"""The project's files as they were at a git revision, at an experiment's, or as they lie in the workspace."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from stages.common.errors import InputError
+
+WORKSPACE = "workspace"
+BESIDE = ("control-", "grpo-")  # checkpoints that are not the chain's
+
+
+class Revision:
+    """A context manager; what it has fetched is gone at its end.
+
+    `name` is whatever git or DVC resolve (a tag, a branch, a commit, an experiment's name) or `workspace`.
+    """
+
+    def __init__(self, name: str = WORKSPACE) -> None:
+        self.name = name
+        self._stack = ExitStack()
+        self._files: Any = None
+
+    def __enter__(self) -> Self:
+        if self.name != WORKSPACE:
+            from dvc.api import DVCFileSystem
+            from dvc.exceptions import DvcException
+            from dvc.scm import RevError
+
+            try:
+                self._files = DVCFileSystem(rev=self.name)
+                self._files.ls("/", detail=False)  # or an unknown revision would be one without files
+            except RevError:
+                raise InputError(f"{self.name}: git knows no such revision, and DVC no such experiment") from None
+            except DvcException as error:
+                raise InputError(f"{self.name}: {' '.join(str(error).split())}") from None
+            self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def has(self, path: str) -> bool:
+        """Whether the revision has the file at all, wherever its content is."""
+        return Path(path).exists() if self._files is None else self._files.exists(path)
+
+    def fetch(self, path: str) -> Path:
+        """The file here: itself in the workspace, else a copy out of git or DVC's cache or remote.
+
+        Raises InputError where the revision has none, or where its content is neither in the cache nor on a remote.
+        """
+        if not self.has(path):
+            raise InputError(f"{path}: no such file at {self.name}; run the stage that writes it")
+        if self._files is None:
+            return Path(path)
+        copy = self._folder / path
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._files.get_file(path, str(copy))
+            except FileNotFoundError:
+                raise InputError(
+                    f"{path}: the content at {self.name} is neither in DVC's cache nor on a remote; "
+                    "run `dvc fetch --all-tags` where they are, or reproduce the revision"
+                ) from None
+        return copy
+
+    def params(self) -> dict[str, Any]:
+        """params.yaml, decoded and not checked: an older one may not have all that is known today."""
+        found = yaml.safe_load(self.fetch("params.yaml").read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise InputError(f"params.yaml at {self.name}: expected a map of settings")
+        return found
+
+    def metrics(self, path: str) -> dict[str, Any]:
+        """A metrics file; InputError if it is none."""
+        try:
+            found = json.loads(self.fetch(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} at {self.name}: not JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise InputError(f"{path} at {self.name}: expected a map of figures, found {type(found).__name__}")
+        return found
+
+    def digest(self, path: str) -> str | None:
+        """DVC's hash of an output, by dvc.lock; None where that has none."""
+        if not self.has("dvc.lock"):
+            return None
+        lock = yaml.load(
+            self.fetch("dvc.lock").read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
+        outs = (out for stage in (lock.get("stages") or {}).values() for out in stage.get("outs", []))
+        return next((out.get("md5") for out in outs if out.get("path") == path), None)
+
+
+@contextmanager
+def named(text: str) -> Iterator[tuple[Revision, str]]:
+    """The revision and the checkpoint that REVISION[:CHECKPOINT] names; by default the last of the chain.
+
+    Raises InputError where the revision does not list the checkpoint.
+    """
+    name, _, model = text.partition(":")
+    with Revision(name or WORKSPACE) as revision:
+        listed = revision.params().get("models")
+        if not isinstance(listed, list) or not listed:
+            raise InputError(f"params.yaml at {revision.name}: models: expected the checkpoints that are benchmarked")
+        if model and model not in listed:
+            raise InputError(f"{text}: found checkpoint '{model}', expected one of: {', '.join(map(str, listed))}")
+        yield revision, model or [str(m) for m in listed if not str(m).startswith(BESIDE)][-1]

@@ -1,0 +1,167 @@
+"""Whose verdict changes with a verifier, a toolchain or a limit, and what changed there.
+
+python -m stages.verify_diff                      # judges again what is recorded, by today's verifiers and settings
+python -m stages.verify_diff --only cycle-2
+python -m stages.verify_diff --against v0.1.0     # verdicts recorded there beside those recorded here; judges nothing
+
+Nothing that is recorded is written over. Verdicts that are in the cache for today's verifier and toolchain are not
+judged anew.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.common import records
+from stages.common.cli import run
+from stages.common.errors import InputError
+from stages.common.files import content_hash
+from stages.common.params import Params, argument_parser
+from stages.common.records import Verdict
+from stages.common.revisions import Revision
+from stages.settings.verify import VerifySettings
+from stages.verifiers.files import verify_file
+
+JUDGES = ("stages/verifiers", "stages/sandbox", "stages/settings/verify.py")
+KNOWN = ("code_version", "verifiers", "limits")  # of a timing file: what verdicts depend on beside their inputs
+SHOWN = 50  # flips listed in the terminal, of each set
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A set of samples that has been judged: the files of its samples, verdicts, tasks and timing."""
+
+    name: str
+    samples: str
+    verdicts: str
+    tasks: str
+    timing: str
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A sample whose reward or level changed."""
+
+    set: str
+    task_id: str
+    sample: int
+    before: str
+    after: str
+
+
+def recorded(only: str | None) -> list[Recorded]:
+    """What the workspace has verdicts of; InputError where there is nothing (of the name `only`)."""
+    found = []
+    for path in sorted(Path("data/verdicts").glob("*.jsonl")):
+        files = (f"data/samples/{path.name}", str(path), "data/mix/train.jsonl")
+        found.append(Recorded(path.stem, *files, f"metrics/timing/verify-{path.stem}.json"))
+    for kind, tasks, timing in (("validation", "validation", "validate"), ("benchmark", "benchmark", "benchmark")):
+        for path in sorted(Path("data", kind).glob("*/verdicts.jsonl")):
+            name = path.parent.name
+            files = (str(path.with_name("samples.jsonl")), str(path), f"data/mix/{tasks}.jsonl")
+            found.append(Recorded(f"{kind} of {name}", *files, f"metrics/timing/{timing}-{name}.json"))
+    # A control or a run of GRPO judges elsewhere, or while it draws: what has no samples here cannot be judged again.
+    found = [one for one in found if Path(one.samples).is_file() and Path(one.verdicts).stat().st_size]
+    if only and not any(one.name == only for one in found):
+        raise InputError(f"--only: found '{only}', expected one of: {', '.join(one.name for one in found) or 'none'}")
+    if not found:
+        raise InputError("data/verdicts: nothing has been judged here; run `dvc repro` or `dvc checkout` first")
+    return [one for one in found if only in (None, one.name)]
+
+
+def flips(name: str, before: Path, after: Path) -> Iterator[Flip | None]:
+    """Per pair of verdicts a Flip, or None where reward and level are the same; both files have the samples' order."""
+    for a, b in zip(records.read(Verdict, before), records.read(Verdict, after), strict=True):
+        if (a.task_id, a.sample) != (b.task_id, b.sample):
+            raise InputError(
+                f"{after}: has task '{b.task_id}' where {before} has '{a.task_id}'; judge the samples again"
+            )
+        same = (a.reward, a.level) == (b.reward, b.level)
+        yield None if same else Flip(name, a.task_id, a.sample, _words(a), _words(b))
+
+
+def _words(verdict: Verdict) -> str:
+    detail = f" ({verdict.detail})" if verdict.detail else ""
+    return f"{verdict.reward:g} {verdict.level}{detail}"
+
+
+def changes(before: Any, after: Any, where: str = "") -> list[str]:
+    """`key: before -> after` for each leaf that differs between two decoded JSON values."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = dict.fromkeys([*before, *after])
+        return [c for key in keys for c in changes(before.get(key), after.get(key), f"{where}.{key}".lstrip("."))]
+    return [] if before == after else [f"{where}: {json.dumps(before)} -> {json.dumps(after)}"]
+
+
+def judged_again(one: Recorded, settings: VerifySettings, folder: Path) -> tuple[Path, list[str]]:
+    """The verdicts of today, and what differs in the verifiers from those of the record."""
+    out = folder / "verdicts.jsonl"
+    _, timing = verify_file([Path(one.tasks)], Path(one.samples), out, settings)
+    path = Path(one.timing)
+    if not path.is_file():
+        return out, [f"{path}: not there, so nothing is known of the verifiers of the record"]
+    then = json.loads(path.read_text(encoding="utf-8"))
+    return out, [c for key in KNOWN for c in changes(then.get(key), timing[key], key)]
+
+
+def since(revision: Revision) -> list[str]:
+    """What differs in the settings of verifying and in its code between a revision and the workspace."""
+    params, profile = revision.params(), Params().profile
+    then = ((params.get("profiles") or {}).get(profile) or {}).get("verify")
+    now = (Params().raw["profiles"][profile] or {}).get("verify") if profile else None
+    command = ["git", "diff", "--name-only", revision.name, "--", *JUDGES]
+    files = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    return [*changes(then or {}, now or {}, f"profiles.{profile}.verify"), *(f"changed: {file}" for file in files)]
+
+
+def tell(one: Recorded, found: list[Flip | None], why: list[str]) -> list[Flip]:
+    """Print a set's flips; return them."""
+    flipped = [flip for flip in found if flip]
+    print(f"{one.name}: {len(found)} verdicts, {len(flipped)} changed")
+    for flip in flipped[:SHOWN]:
+        print(f"  {flip.task_id} sample {flip.sample}: {flip.before} -> {flip.after}")
+    if len(flipped) > SHOWN:
+        print(f"  and {len(flipped) - SHOWN} more (--json lists all)")
+    for reason in why if flipped else []:
+        print(f"  {reason}")
+    if flipped and not why:
+        print("  nothing known of the verifiers changed: these programs depend on time, chance or the machine")
+    return flipped
+
+
+def main() -> None:
+    """Find what has verdicts, judge it or fetch it, tell what changed."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--only", help="one set, as it is named in the output")
+    parser.add_argument("--against", metavar="REVISION", help="compare with the verdicts recorded there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for all changed verdicts")
+    args = parser.parse_args()
+    sets = recorded(args.only)
+    flipped: list[Flip] = []
+    if args.against:
+        with Revision(args.against) as revision:
+            why = since(revision)
+            for one in sets:
+                if not revision.has(one.verdicts):
+                    print(f"{one.name}: not there at {args.against}")
+                elif content_hash(revision.fetch(one.samples)) != content_hash(Path(one.samples)):
+                    print(f"{one.name}: other samples at {args.against}")
+                else:
+                    found = list(flips(one.name, revision.fetch(one.verdicts), Path(one.verdicts)))
+                    flipped += tell(one, found, why)
+    else:
+        settings = Params(args.params).section(VerifySettings, "verify")
+        for one in sets:
+            with tempfile.TemporaryDirectory() as folder:
+                verdicts, why = judged_again(one, settings, Path(folder))
+                flipped += tell(one, list(flips(one.name, Path(one.verdicts), verdicts)), why)
+    if args.json:
+        args.json.write_text(json.dumps([asdict(flip) for flip in flipped], indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
