@@ -187,6 +187,29 @@ def test_what_cannot_be_traced_is_an_error(repository: Repository) -> None:
         path.write_text(before)
 
 
+def test_verdicts_that_changed_since_a_revision(repository: Repository, tmp_path: Path) -> None:
+    path = repository.path / "data/verdicts/cycle-1.jsonl"
+    before = path.read_text()
+    lines = before.splitlines(keepends=True)
+    lines[1] = lines[1].replace('"reward": 1.0, "level": "pass"', '"reward": 0.5, "level": "timeout"')
+    judge = repository.path / "stages/verifiers/python.py"
+    judge.parent.mkdir(parents=True)
+    try:
+        path.write_text("".join(lines))
+        judge.write_text("# newer\n")
+        repository.run("git", "add", "-N", "stages")
+        said = repository.stage("verify_diff", "--against", "one", "--json", str(tmp_path / "flips.json"))
+    finally:
+        path.write_text(before)
+        repository.run("git", "reset", "-q")
+        shutil.rmtree(repository.path / "stages")
+    assert "cycle-1: 48 verdicts, 1 changed\n  t/0 sample 1: 1 pass -> 0.5 timeout\n" in said
+    assert "  changed: stages/verifiers/python.py\n" in said
+    assert "benchmark of sft: 48 verdicts, 0 changed" in said
+    assert "cycle-2: not there at one" in said
+    assert [flip["task_id"] for flip in json.loads((tmp_path / "flips.json").read_text())] == ["t/0"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -233,3 +233,29 @@ def test_no_process_outlives_the_stage(files: Path, number: int) -> None:
     if number != signal.SIGKILL:
         assert list((files / "out").iterdir()) == []
     assert b"Traceback" not in stage.stderr.read()
+
+
+def test_verdicts_that_a_lower_limit_changes(stage: Run, tmp_path: Path) -> None:
+    """What is recorded is judged again, nothing is written over, and what changed is told."""
+    busy = (
+        "import time\ndef f(xs):\n    while time.process_time() < 1.5:\n        pass\n    return [x + 1 for x in xs]\n"
+    )
+    for name in ("mix", "samples"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    records.write(tmp_path / "data/mix/train.jsonl", [make_task(1)])
+    samples = [Sample("t/1", n, code) for n, code in enumerate((GOOD, busy))]
+    records.write(tmp_path / "data/samples/cycle-1.jsonl", samples)
+    settings = tmp_path / "params.yaml"
+    settings.write_text("verify: {limits: {cpu_seconds: 5}}\n")
+    files = ("--tasks", "data/mix/train.jsonl", "--samples", "data/samples/cycle-1.jsonl")
+    out = ("--out", "data/verdicts/cycle-1.jsonl", "--timing", "metrics/timing/verify-cycle-1.json")
+    stage("verify", *files, *out)
+    recorded = (tmp_path / "data/verdicts/cycle-1.jsonl").read_bytes()
+    assert "cycle-1: 2 verdicts, 0 changed" in stage("verify_diff").stdout
+    settings.write_text("verify: {limits: {cpu_seconds: 1}}\n")
+    said = stage("verify_diff", "--only", "cycle-1", "--json", "flips.json").stdout
+    assert "cycle-1: 2 verdicts, 1 changed\n  t/1 sample 1: 1 pass -> 0.5 timeout" in said
+    assert "  limits.cpu_seconds: 5 -> 1\n" in said
+    assert [flip["sample"] for flip in json.loads((tmp_path / "flips.json").read_text())] == [1]
+    assert (tmp_path / "data/verdicts/cycle-1.jsonl").read_bytes() == recorded
+    assert stage("verify_diff", "--only", "x", code=1).stderr == "error: --only: found 'x', expected one of: cycle-1\n"
