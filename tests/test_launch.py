@@ -98,9 +98,11 @@ def test_two_processes_that_are_killed_go_on(workplace: Path, stage: Run, checkp
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         start_new_session=True,
     )
-    while not list(workplace.glob("cut.partial/*/checkpoint-4/trainer_state.json")):
+    # Each process writes its own part of a checkpoint, the first one its state last.
+    while {"trainer_state.json", "rng_state_1.pth"} - {path.name for path in workplace.glob("cut.partial/*/*-4/*")}:
         assert running.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
+    time.sleep(0.05)
     subprocess.run(["pkill", "-KILL", "-g", str(running.pid)], check=True)
     running.wait()
     assert not (workplace / "cut").exists()

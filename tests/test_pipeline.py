@@ -246,7 +246,7 @@ def test_a_cycle_that_regresses_is_kept_and_not_gone_on_from(project: Project) -
     assert Project.stages_run(project.run("dvc", "repro", "sample@3")) == {"sample@3"}
     first = json.loads((project.path / "data/samples/cycle-3.jsonl").read_text().splitlines()[0])
     assert first["checkpoint"] == "cycle-2"
-    project.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
+    project.run("git", "checkout", "-q", ".")
     project.run("dvc", "checkout", "-q", "--force")
 
 
