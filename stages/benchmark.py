@@ -20,6 +20,7 @@ from stages.common.timing import write_timing
 from stages.settings.benchmark import BenchmarkSettings, ScoreSettings
 from stages.settings.verify import VerifySettings
 from stages.verifiers.files import verify_file
+from stages.verifiers.verdicts import COMPILE_ERROR
 
 
 def draw_samples(args: Namespace) -> Path:
@@ -45,6 +46,18 @@ def write_categories(
     write_csv(path, header, rows)
 
 
+def answers(samples: Path) -> dict[str, float]:
+    """Mean tokens of an answer, and the share that max_new_tokens cut off, of the samples that say so; else nothing."""
+    tokens = counted = ended = cut = 0
+    for sample in records.read(Sample, samples):
+        if sample.tokens is not None:
+            tokens, counted = tokens + sample.tokens, counted + 1
+        if sample.finish_reason is not None:
+            ended, cut = ended + 1, cut + (sample.finish_reason == "length")
+    found = {"mean_tokens": round(tokens / counted, 2)} if counted else {}
+    return {**found, **({"cut_off": round(cut / ended, 6)} if ended else {})}
+
+
 def main() -> None:
     """Judge the samples, write the figures."""
     parser = argument_parser(__doc__)
@@ -55,6 +68,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file for the figures (JSON, flat)")
     parser.add_argument("--verdicts", type=Path, help="file for the verdicts (default: beside --out)")
     parser.add_argument("--categories", type=Path, help="CSV file for the figures by category")
+    parser.add_argument("--levels", type=Path, help="CSV file for the samples by reward and level: how they fail")
     parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
@@ -62,14 +76,18 @@ def main() -> None:
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     samples = args.samples or draw_samples(args)
     verdicts = args.verdicts or args.out.with_suffix(".verdicts.jsonl")
-    _, timing = verify_file(args.tasks, samples, verdicts, params.section(VerifySettings, "verify"))
+    summary, timing = verify_file(args.tasks, samples, verdicts, params.section(VerifySettings, "verify"))
     tally = counts(records.read(records.Verdict, verdicts))
     if missing := [task_id for task_id in tasks if task_id not in tally]:
         raise InputError(f"{samples}: no sample of task '{missing[0]}' (and {len(missing) - 1} more)")
     temperature = next(records.read(Sample, samples)).temperature
-    drawn = {"tasks": len(tasks), "n": min(n for n, _ in tally.values()), "temperature": temperature}
+    compiled = sum(row["samples"] for row in summary.table() if row["level"] != COMPILE_ERROR)
+    drawn = {"compile_rate": round(compiled / summary.samples, 6), **answers(samples)}
+    drawn |= {"tasks": len(tasks), "n": min(n for n, _ in tally.values()), "temperature": temperature}
     if args.categories:
         write_categories(args.categories, tasks, tally, settings.score)
+    if args.levels:
+        write_csv(args.levels, ["reward", "level", "samples"], summary.table())
     write_json(args.out, {**figures(list(tally.values()), settings.score), **drawn})
     write_timing(args.timing, timing)
 

@@ -52,6 +52,8 @@ class Profile:
     sources: dict[str, Any]
     cycles: int
     models: int
+    controls: int
+    runs: int  # of GRPO
     active: bool
 
 
@@ -73,7 +75,8 @@ def read(params: Params, name: str) -> Profile:
         "plan": PlanSettings,
     }
     sections = {key: kind.parse(value.get(key), f"{where}.{key}") for key, kind in kinds.items()}
-    chain = {"cycles": len(params.raw["cycles"]), "models": len(params.raw["models"])}
+    chain = {key: len(params.raw[key]) for key in ("cycles", "models")}
+    chain |= {"controls": len(params.raw.get("controls") or {}), "runs": len(params.raw.get("grpo") or {})}
     return Profile(name, **sections, sources=value["sources"], **chain, active=name == params.profile)
 
 
@@ -123,10 +126,14 @@ def stages(profile: Profile, shape: Shape, tasks: work.Counts) -> list[Row]:
     asked = tasks.train if profile.sample.tasks == "all" else tasks.train - tasks.demonstrated
     accepted = int(asked * min(profile.raft.per_task, profile.sample.n * PASSING))
     validation, benchmark = profile.validation.sample, profile.benchmark.sample
+    replay = profile.raft.replay
+    # With all earlier cycles' samples, cycle k trains on k times its own: in the mean over K cycles (K + 1) / 2 times.
+    trained = int(accepted * (profile.cycles + 1) / 2) if replay.cycles else accepted
+    trained += min(replay.sft, tasks.demonstrated)
     return [
         training("sft", profile.sft.train, tasks.demonstrated, 1, "sft"),
         sampling("sample", profile.sample, asked, profile.cycles, "sample-cycle-1"),
-        training("raft", profile.raft.train, accepted, profile.cycles, "raft-cycle-1"),
+        training("raft", profile.raft.train, trained, profile.cycles + profile.controls, "raft-cycle-1"),
         sampling("validation.sample", validation, tasks.validation, profile.cycles + 1, "validate-sample-sft"),
         sampling("benchmark.sample", benchmark, tasks.benchmark, profile.models, "benchmark-sample-sft"),
     ]
@@ -180,14 +187,20 @@ def show(profile: Profile, shape: Shape, known: str, tasks: work.Counts, found: 
     print(f"profile {profile.name}: {shape.parameters:,} parameters ({known}), of which sft trains {trained:,}")
     split = f"{tasks.train:,} train, {tasks.validation:,} validation, {tasks.benchmark:,} benchmark"
     print(f"tasks: {split} ({tasks.source})")
-    table = Table("stage", "times", "memory", "most of it", "tokens", "time", "by rates", box=SIMPLE)
+    if left_out := [*(f"the tasks of {name}" for name in tasks.unknown), *["runs of GRPO"][: profile.runs]]:
+        print(f"not counted: {', '.join(left_out)}")
+    table = Table("stage", "times", "memory", "most of it", "tokens", "time", box=SIMPLE)
     for row in found:
         name, count = max(row["memory"].items(), key=lambda item: item[1])
         memory_told = (size(sum(row["memory"].values())), f"{name} {size(count)}")
-        cells = (*memory_told, f"{row['tokens']:,}", duration(row["hours"]), row["rate"])
+        cells = (*memory_told, f"{row['tokens']:,}", duration(row["hours"]))
         table.add_row(row["stage"], str(row["times"]), *cells)
-    Console(width=110).print(table)
+    Console(width=100).print(table)
     hours = sum(row["hours"] * row["times"] for row in found)
+    sources: dict[str, list[str]] = {}
+    for row in found:
+        sources.setdefault(row["rate"], []).append(row["stage"])
+    print("rates: " + "; ".join(f"{rate} ({', '.join(names)})" for rate, names in sources.items()))
     print(f"time: about {duration(hours)} for all, without verifying; the table's is for one time")
     need = disk(profile, shape)
     told = ", ".join(f"{name} {size(count)}" for name, count in need.items())

@@ -36,14 +36,17 @@ def workplace(tmp_path: Path) -> Path:
 
 
 def test_figures_of_known_samples(workplace: Path, stage: Run) -> None:
-    stage(
-        "benchmark", "--samples", "samples.jsonl", "--tasks", "tasks.jsonl", "--out", "b.json", "--categories", "c.csv"
-    )
+    files = ("--samples", "samples.jsonl", "--tasks", "tasks.jsonl", "--out", "b.json", "--categories", "c.csv")
+    stage("benchmark", *files, "--levels", "l.csv")
     found = json.loads((workplace / "b.json").read_text())
     assert found["pass@1"] == pytest.approx((1 + 0.25 + 0) / 3, abs=1e-6)
     assert found["pass@4"] == pytest.approx(2 / 3, abs=1e-6)
     assert found["pass@1_low"] < found["pass@1"] < found["pass@1_high"]
     assert (found["tasks"], found["n"], found["temperature"]) == (3, 4, 0.8)
+    assert found["compile_rate"] == 1
+    assert "mean_tokens" not in found, "these samples do not say how long they are"
+    levels = {row["level"]: int(row["samples"]) for row in csv.DictReader((workplace / "l.csv").open()) if row["level"]}
+    assert levels == {"pass": 5, "runtime_error": 7}
     rows = {row["value"]: row for row in csv.DictReader((workplace / "c.csv").open())}
     assert set(rows) == {"list", "string"}, "a field in which all tasks agree is left out"
     assert float(rows["list"]["pass@1"]) == pytest.approx(0.625)
@@ -56,6 +59,9 @@ def test_samples_are_drawn_where_none_are_given(workplace: Path, stage: Run, che
     stage("benchmark", "--model", checkpoint, "--tasks", "tasks.jsonl", "--out", "m.json")
     found = json.loads((workplace / "m.json").read_text())
     assert (found["tasks"], found["n"], found["temperature"]) == (3, 4, 1.0)
+    assert 1 <= found["mean_tokens"] <= 8
+    assert 0 <= found["cut_off"] <= 1
+    assert 0 <= found["compile_rate"] < 1, "a model that has learned nothing writes little that parses"
     assert len((workplace / "m.samples.jsonl").read_text().splitlines()) == 12
     assert len((workplace / "m.verdicts.jsonl").read_text().splitlines()) == 12
 

@@ -230,11 +230,9 @@ def test_a_cycle_that_regresses_is_kept_and_not_gone_on_from(project: Project) -
     project.edit("params.yaml", '"3": {parent: cycle-2, temperature: 0.9', '"3": {parent: cycle-2, temperature: null')
     cycle_2 = "threshold: 0.7, learning_rate: "  # the threshold is that of the experiment above
     project.edit("params.yaml", cycle_2 + "null", cycle_2 + "0.5")
-    output = project.run("dvc", "repro", "report")
+    output = project.run("dvc", "repro", "raft@3")
     assert re.search(r"cycle-2: pass@1 0\.\d+ .*below .* of cycle-1: REGRESSED", output)
     assert "cycle-2 has regressed: going on from cycle-1" in output
-    assert "cycle-2 REGRESSED on validation" in output
-    assert "cycle 3 went on from what came before" in output
     assert project.metrics("validation/cycle-2")["regressed"] == 1
     assert (project.path / "models/cycle-2/model.safetensors").is_file()
     first = json.loads((project.path / "data/samples/cycle-3.jsonl").read_text().splitlines()[0])

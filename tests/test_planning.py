@@ -137,6 +137,8 @@ def test_where_a_shape_is_known_from(tmp_path: Path) -> None:
     assert shape_of(BaseSettings(hub="Qwen/Qwen2.5-Coder-3B-Instruct"), nowhere)[0] == QWEN["3B"]
     with pytest.raises(InputError, match="the shape of other/model is not known"):
         shape_of(BaseSettings(hub="other/model"), nowhere)
+    with pytest.raises(InputError, match="GPTQ-Int4 is quantised"):
+        shape_of(BaseSettings(hub="Qwen/Qwen2.5-Coder-7B-Instruct-GPTQ-Int4"), nowhere)
     nowhere.mkdir(parents=True)
     config(SMALL).save_pretrained(nowhere)
     assert shape_of(BaseSettings(hub="other/model"), nowhere)[0] == SMALL

@@ -56,6 +56,21 @@ def test_all_metrics_come_together(metrics: Path, stage: Run) -> None:
     assert [r["checkpoint"] for r in table(metrics, "categories")] == list(MODELS)
 
 
+def test_a_regress_is_told_whole_in_a_line(metrics: Path, stage: Run) -> None:
+    (metrics / "validation").mkdir()
+    for number, regressed in ((1, 0), (2, 1), (3, 0)):
+        figures = {"pass@1": number / 10, "regressed": regressed}
+        (metrics / f"validation/cycle-{number}.json").write_text(json.dumps(figures))
+    told = "cycle-2 REGRESSED on validation, pass@1 0.200, below cycle-1's; cycle 3 went on from what came before\n"
+    assert told in stage("report", "--metrics", "metrics", "--out", "out").stdout
+    params = metrics.parent / "params.yaml"
+    third = '"3": {parent: cycle-2, temperature: null, threshold: null, learning_rate: null, use_regressed: '
+    assert third in params.read_text()
+    params.write_text(params.read_text().replace(third + "false", third + "true"))
+    out = stage("report", "--metrics", "metrics", "--out", "out").stdout
+    assert "; cycle 3 went on from it all the same (use_regressed)\n" in out
+
+
 def test_what_became_of_rows(metrics: Path, stage: Run) -> None:
     stage("report", "--metrics", "metrics", "--out", "out")
     assert [tuple(row.values()) for row in table(metrics, "data_rows")] == [

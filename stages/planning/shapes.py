@@ -84,12 +84,17 @@ QWEN = {
 }
 
 
+QUANTIZED = re.compile(r"AWQ|GPTQ|GGUF|Int[48]\b|bnb|-4bit|-8bit|FP8", re.IGNORECASE)  # as hubs name such models
+
+
 def shape_of(base: BaseSettings, built: Path) -> tuple[Shape, str]:
     """A base model's shape and where it is known from: its settings, a local directory, a table of known models, or
     the checkpoint at `built`. Raises InputError for a model that none of them knows."""
     if base.tiny is not None:
         t = base.tiny
         return Shape(t.hidden, t.layers, t.heads, t.kv_heads, t.intermediate, t.vocabulary, True), "base.tiny"
+    if found := QUANTIZED.search(str(base.hub)):
+        raise InputError(f"base.hub: {base.hub} is quantised ({found[0]}); expected a model with all its bits")
     local = Path(base.hub or "")
     if (local / "config.json").is_file():
         return read_config(local / "config.json"), str(local / "config.json")
@@ -105,6 +110,8 @@ def read_config(path: Path) -> Shape:
     """The shape in a config.json. Raises InputError where it does not say, or says what no decoder can be."""
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if config.get("quantization_config"):
+            raise InputError(f"{path}: is quantised; expected a model with all its bits")
         heads = config["num_attention_heads"]
         sizes = {name: config[name] for name in ("hidden_size", "num_hidden_layers")} | {"num_attention_heads": heads}
         sizes["num_key_value_heads"] = config.get("num_key_value_heads") or heads

@@ -43,6 +43,7 @@ class Counts:
     benchmark: int
     demonstrated: int
     source: str
+    unknown: tuple[str, ...] = ()  # sources whose number of tasks nothing tells
 
 
 def counts(sources: dict[str, Any], mix: Path | None) -> Counts:
@@ -52,7 +53,7 @@ def counts(sources: dict[str, Any], mix: Path | None) -> Counts:
         found = [sum(1 for _ in (mix / f"{split}.jsonl").open("rb")) for split in splits]
         shown = sum(b'"reference": "' in line for line in (mix / "train.jsonl").open("rb"))
         return Counts(*found, shown, "data/mix")
-    found, shown = [0, 0, 0], 0
+    found, shown, unknown = [0, 0, 0], 0, []
     for name, settings in sources.items():
         if settings is None:
             continue
@@ -64,10 +65,12 @@ def counts(sources: dict[str, Any], mix: Path | None) -> Counts:
         elif name in DATASETS:
             found = [a + b for a, b in zip(found, DATASETS[name], strict=True)]
             shown += DATASETS[name][0]
+        elif most := settings.get("max_tasks"):
+            found[0] += most
+            shown += most
         else:
-            found[0] += settings.get("max_tasks") or 0
-            shown += settings.get("max_tasks") or 0
-    return Counts(*found, shown, "the sources' published sizes and settings")
+            unknown.append(name)
+    return Counts(*found, shown, "the sources' published sizes and settings", tuple(unknown))
 
 
 def sampling_hours(shape: Shape, settings: SampleSettings, dtype: str, tasks: int, rates: Rates) -> tuple[int, float]:
