@@ -10,7 +10,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft plan control grpo generate serve merge compare why verify-diff test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge compare why verify-diff release test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ why: setup ## Tell what a checkpoint was trained on, from git and DVC alone: MOD
 
 verify-diff: setup ## List the verdicts that today's verifiers and settings would change, and why (ONLY=cycle-1, AGAINST=v0.1.0)
 	$(BIN)/python -m stages.verify_diff $(if $(ONLY),--only "$(ONLY)") $(if $(AGAINST),--against "$(AGAINST)")
+
+release: setup ## Release the cycle that is best on validation (or CYCLE=2) as VERSION=v0.1.0: merge, check, card, commit, gto tag
+	$(BIN)/python -m stages.release --version "$(VERSION)" $(if $(filter command,$(origin CYCLE)),--cycle $(CYCLE))
 
 test: setup ## Run the tests, files side by side
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

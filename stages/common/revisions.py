@@ -97,10 +97,18 @@ class Revision:
         outs = (out for stage in (lock.get("stages") or {}).values() for out in stage.get("outs", []))
         return next((out.get("md5") for out in outs if out.get("path") == path), None)
 
+    def released(self, name: str) -> str | None:
+        """The checkpoint that the artifact `name` of dvc.yaml came from; None where there is no such artifact."""
+        text = self.fetch("dvc.yaml").read_text(encoding="utf-8") if self.has("dvc.yaml") else ""
+        entry = ((yaml.safe_load(text) or {}).get("artifacts") or {}).get(name) or {}
+        found = (entry.get("meta") or {}).get("checkpoint")
+        return found if isinstance(found, str) else None
+
 
 @contextmanager
 def named(text: str) -> Iterator[tuple[Revision, str]]:
-    """The revision and the checkpoint that REVISION[:CHECKPOINT] names; by default the last of the chain.
+    """The revision and the checkpoint that REVISION[:CHECKPOINT] names; by default the one that a release's tag
+    (NAME@VERSION) stands for, else the last of the chain.
 
     Raises InputError where the revision does not list the checkpoint.
     """
@@ -111,4 +119,5 @@ def named(text: str) -> Iterator[tuple[Revision, str]]:
             raise InputError(f"params.yaml at {revision.name}: models: expected the checkpoints that are benchmarked")
         if model and model not in listed:
             raise InputError(f"{text}: found checkpoint '{model}', expected one of: {', '.join(map(str, listed))}")
-        yield revision, model or [str(m) for m in listed if not str(m).startswith(BESIDE)][-1]
+        released = revision.released(name.partition("@")[0]) if "@" in name else None
+        yield revision, model or released or [str(m) for m in listed if not str(m).startswith(BESIDE)][-1]
