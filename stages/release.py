@@ -137,6 +137,17 @@ def declared(text: str, name: str, checkpoint: str) -> str:
     return f"{text.rstrip()}\n\nartifacts:\n{block}"
 
 
+def registered(name: str, version: str, message: str) -> None:
+    """Tag the last commit as the artifact's version."""
+    from gto.api import register
+    from gto.exceptions import GTOException
+
+    try:
+        register(".", name, "HEAD", version=version, message=message, stdout=False)
+    except GTOException as error:
+        raise HaloForgeError(f"{name}@{version}: committed, but gto refuses the tag: {error}") from None
+
+
 def main() -> None:
     """Check, choose, merge, try, declare, commit, tag."""
     parser = argument_parser(__doc__)
@@ -151,7 +162,8 @@ def main() -> None:
     tag, params = f"{args.name}@{args.version}", Params(args.params)
     expect_ready(tag)
     checkpoint = chosen(params, args.cycle)
-    print(expect_no_regress(args.name, checkpoint), flush=True)
+    told = expect_no_regress(args.name, checkpoint)
+    print(told, flush=True)
     print(said(sys.executable, "-m", "stages.merge", "--model", f"models/{checkpoint}", "--out", PATH).strip())
     write_card(args.name, args.version, checkpoint, params)
     expect_answers(Path(PATH))
@@ -161,9 +173,10 @@ def main() -> None:
         file.write(text)
     if has_remote():
         dvc("push", "-q", f"{PATH}.dvc")
-    said("git", "add", "-f", "dvc.yaml", f"{PATH}.dvc")
-    said("git", "commit", "-q", "-m", f"Release {tag}: {checkpoint}", "--", "dvc.yaml", f"{PATH}.dvc")
-    said(sys.executable, "-m", "gto", "register", args.name, "HEAD", "--version", args.version)
+    said("git", "add", "dvc.yaml", f"{PATH}.dvc")
+    if said("git", "status", "--porcelain", "dvc.yaml", f"{PATH}.dvc").strip():  # else it was cut off before the tag
+        said("git", "commit", "-q", "-m", f"Release {tag}: {checkpoint}", "--", "dvc.yaml", f"{PATH}.dvc")
+    registered(args.name, args.version, told)
     print(f"{tag}: {checkpoint}, in {PATH}; `git push --follow-tags` publishes it, `gto show` lists all")
 
 

@@ -270,3 +270,39 @@ def test_a_failed_stage_leaves_nothing_half_written(project: Project) -> None:
                         "--out", "data/samples/x.jsonl", code=1)  # fmt: skip
     assert "error: models/cycle-2: cannot load the checkpoint" in error
     assert not (project.path / "data/samples/x.jsonl").exists()
+
+
+def test_a_release_is_made_explained_and_fetched(project: Project, tmp_path: Path) -> None:
+    release = ("python", "-m", "stages.release", "--version", "v0.1.0", "--name", "coder")
+    assert "not committed" in project.run(*release, code=1)
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "checkout", "-q", "--force")
+    project.edit("params.yaml", "resamples: 2000", "resamples: 1999")
+    project.commit("stale")
+    assert "not up to date" in project.run(*release, code=1)
+    project.run("git", "revert", "--no-edit", "HEAD")
+    project.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    project.commit("remote")
+    assert "not on the DVC remote" in project.run(*release, code=1)
+    project.run("dvc", "push", "-q")
+    said = project.run(*release, "--cycle", "1")
+    assert re.search(r"cycle-1: validation pass@1 0\.\d+ \[.*\]; the first release", said)
+    assert "coder@v0.1.0: cycle-1, in models/release" in said
+    assert project.run("git", "status", "--porcelain") == ""
+    assert project.run("dvc", "status").strip().endswith("up to date.")
+    assert "coder@v0.1.0: there is such a tag" in project.run(*release, code=1)
+    assert re.search(r"coder\s*│\s*v0\.1\.0", project.run("gto", "show"))
+    assert "# coder v0.1.0" in (project.path / "models/release/README.md").read_text()
+    # From the tag to the samples, with the checkpoint that was released and not the chain's last.
+    said = project.run("python", "-m", "stages.why", "coder@v0.1.0", "--json")
+    assert [step["checkpoint"] for step in json.loads(said)["chain"]] == ["cycle-1", "sft", "base"]
+    said = project.run("python", "-m", "stages.compare", "coder@v0.1.0", "--json")
+    assert json.loads(said[said.index("{") :])["A"] == "coder@v0.1.0:cycle-1"
+    # In another clone, by its name alone.
+    project.run("dvc", "artifacts", "get", ".", "coder", "--rev", "v0.1.0", "-o", str(tmp_path / "fetched"))
+    assert (tmp_path / "fetched/model.safetensors").read_bytes() == (
+        project.path / "models/cycle-1/model.safetensors"
+    ).read_bytes()
+    # The best on validation is next, unless it lies below.
+    said = project.run("python", "-m", "stages.release", "--version", "v0.2.0", "--name", "coder")
+    assert re.search(r"cycle-\d: validation pass@1 .*, beside .* of coder@v0.1.0", said)
