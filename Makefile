@@ -2,6 +2,7 @@
 VENV ?= .venv
 CYCLES ?= 3
 CYCLE ?= 1
+NAME ?= halo-coder
 RUN ?= 1
 PROFILE ?=
 BIN := $(abspath $(VENV))/bin
@@ -10,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft plan control grpo generate serve merge compare why verify-diff release test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge compare why verify-diff release promote rollback test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +54,13 @@ verify-diff: setup ## List the verdicts that today's verifiers and settings woul
 	$(BIN)/python -m stages.verify_diff $(if $(ONLY),--only "$(ONLY)") $(if $(AGAINST),--against "$(AGAINST)")
 
 release: setup ## Release the cycle that is best on validation (or CYCLE=2) as VERSION=v0.1.0: merge, check, card, commit, gto tag
-	$(BIN)/python -m stages.release --version "$(VERSION)" $(if $(filter command,$(origin CYCLE)),--cycle $(CYCLE))
+	$(BIN)/python -m stages.release --version "$(VERSION)" --name "$(NAME)" $(if $(filter command,$(origin CYCLE)),--cycle $(CYCLE))
+
+promote: setup ## Put a release into a stage: VERSION=v0.1.0 STAGE=prod
+	$(BIN)/gto assign "$(NAME)" --version "$(VERSION)" --stage "$(STAGE)"
+
+rollback: setup ## Take the newest release out of STAGE=prod, which has the one before it again
+	$(BIN)/gto deprecate "$(NAME)" "$$($(BIN)/gto show "$(NAME)#$(STAGE)" --version)" "$(STAGE)"
 
 test: setup ## Run the tests, files side by side
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

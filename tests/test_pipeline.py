@@ -7,6 +7,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -306,3 +308,11 @@ def test_a_release_is_made_explained_and_fetched(project: Project, tmp_path: Pat
     # The best on validation is next, unless it lies below.
     said = project.run("python", "-m", "stages.release", "--version", "v0.2.0", "--name", "coder")
     assert re.search(r"cycle-\d: validation pass@1 .*, beside .* of coder@v0.1.0", said)
+    # In and out of a stage.
+    make = ("make", "-o", "setup", f"VENV={sys.prefix}", "NAME=coder", "STAGE=prod")
+    project.run(*make, "promote", "VERSION=v0.1.0")
+    time.sleep(1.1)  # gto goes by the tags' seconds
+    project.run(*make, "promote", "VERSION=v0.2.0")
+    assert project.run("gto", "show", "coder#prod", "--version").strip() == "v0.2.0"
+    project.run(*make, "rollback")
+    assert project.run("gto", "show", "coder#prod", "--version").strip() == "v0.1.0"
