@@ -53,8 +53,18 @@ class Side:
 
     def how(self) -> str:
         """How its samples were drawn."""
-        figures = self.revision.metrics(f"metrics/benchmark/{self.model}.json")
+        figures = self.revision.json(f"metrics/benchmark/{self.model}.json")
         return f"n {figures.get('n', '?')}, temperature {figures.get('temperature', '?')}"
+
+    def settings(self) -> dict[str, Any]:
+        """All that sampling and judging depend on beside the checkpoint."""
+        profile = self.revision.profile()
+        sample = (profile.get("benchmark") or {}).get("sample") or {}
+        return {
+            "sample": sample,
+            "system": (profile.get("prompts") or {}).get("system"),
+            "verify": profile.get("verify"),
+        }
 
     def tasks(self) -> dict[str, Task]:
         """The benchmark's tasks."""
@@ -64,8 +74,8 @@ class Side:
 def same_tasks(a: dict[str, Task], b: dict[str, Task]) -> tuple[list[str], list[str]]:
     """(tasks that both have, word for word and test for test; tasks of one name whose text or tests differ)."""
     both = [task for task in a if task in b]
-    same = [task for task in both if value_hash(_judged(a[task])) == value_hash(_judged(b[task]))]
-    return same, [task for task in both if task not in set(same)]
+    alike = {task: value_hash(_judged(a[task])) == value_hash(_judged(b[task])) for task in both}
+    return [task for task in both if alike[task]], [task for task in both if not alike[task]]
 
 
 def _judged(task: Task) -> list[Any]:
@@ -87,7 +97,10 @@ def shown(side: Side, task: str, passing: bool) -> Text:
     fitting = [n for n, v in verdicts.items() if (v.reward == 1) == passing] or list(verdicts)
     number = fitting[0]
     passed = sum(v.reward == 1 for v in verdicts.values())
-    (sample,) = (s for s in records.read(Sample, side.file("samples")) if (s.task_id, s.sample) == (task, number))
+    drawn = (s for s in records.read(Sample, side.file("samples")) if (s.task_id, s.sample) == (task, number))
+    sample = next(drawn, None)
+    if sample is None:
+        raise InputError(f"{side.file('samples')}: no sample {number} of task '{task}', which has a verdict")
     verdict = verdicts[number]
     text = Text(f"{passed} of {len(verdicts)} pass; sample {number}: reward {verdict.reward:g}, {verdict.level}\n")
     if verdict.detail:
@@ -125,24 +138,30 @@ def main() -> None:
         a, b = (Side(*stack.enter_context(named(text))) for text in (args.a, args.b))
         tasks = a.tasks(), b.tasks()
         same, changed = same_tasks(*tasks)
+        otherwise = [key for key, value in a.settings().items() if value != b.settings()[key]]
         tallies = [counts(records.read(Verdict, s.file("verdicts"))) for s in (a, b)]
-        found = compare(*tallies, [task for task in same if all(task in tally for tally in tallies)], args.resamples)
+        judged = [task for task in same if all(task in tally for tally in tallies)]
+        found = compare(*tallies, judged, args.resamples)
         alone = [len(tasks[0].keys() - tasks[1].keys()), len(tasks[1].keys() - tasks[0].keys())]
         if args.json:
             sides = {"A": a.name, "B": b.name, "verdict": found.verdict}
-            left_out = {"only_in_a": alone[0], "only_in_b": alone[1], "changed": changed}
+            left_out = {"only_in_a": alone[0], "only_in_b": alone[1], "changed": changed, "settings": otherwise}
             print(json.dumps({**sides, **asdict(found), **left_out}, indent=2))
             return
         console = Console()
         console.print(summary(found, a, b))
         print(f"{found.verdict} in pass@1")
+        if otherwise:
+            print(f"measured otherwise, so the checkpoint is not all that differs: {', '.join(otherwise)}")
+        if missing := len(same) - len(judged):
+            print(f"left out: {missing} tasks that one side has not judged")
         if changed or any(alone):
             print(f"left out: {alone[0]} tasks that A alone has, {alone[1]} of B, {len(changed)} whose tests differ")
         print(told("won (B solves, A does not)", found.won))
         print(told("lost (A solves, B does not)", found.lost))
         chosen = [args.task] if args.task else [*found.lost[:1], *found.won[:1]]
         for name in chosen:
-            if any(name not in tally for tally in tallies):
+            if any(name not in known for known in (*tallies, *tasks)):
                 raise InputError(f"--task {name}: not benchmarked on both sides")
             rates = tuple(tally[name][1] / tally[name][0] for tally in tallies)
             console.print(Text(f"\n{name}", style="bold"), Text(tasks[1][name].prompt.strip()), sep="\n")

@@ -12,14 +12,16 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
-from stages.common.files import content_hash
+from stages.common.files import content_hash, replacing
 from stages.common.params import Params, argument_parser
 from stages.common.records import Verdict
 from stages.common.revisions import Revision
@@ -64,7 +66,8 @@ def recorded(only: str | None) -> list[Recorded]:
             name = path.parent.name
             files = (str(path.with_name("samples.jsonl")), str(path), f"data/mix/{tasks}.jsonl")
             found.append(Recorded(f"{kind} of {name}", *files, f"metrics/timing/{timing}-{name}.json"))
-    # A control or a run of GRPO judges elsewhere, or while it draws: what has no samples here cannot be judged again.
+    # A run of GRPO judges while it draws, and by tasks that it draws again and again.
+    found = [one for one in found if not one.name.startswith("grpo-")]
     found = [one for one in found if Path(one.samples).is_file() and Path(one.verdicts).stat().st_size]
     if only and not any(one.name == only for one in found):
         raise InputError(f"--only: found '{only}', expected one of: {', '.join(one.name for one in found) or 'none'}")
@@ -74,11 +77,15 @@ def recorded(only: str | None) -> list[Recorded]:
 
 
 def flips(name: str, before: Path, after: Path) -> Iterator[Flip | None]:
-    """Per pair of verdicts a Flip, or None where reward and level are the same; both files have the samples' order."""
-    for a, b in zip(records.read(Verdict, before), records.read(Verdict, after), strict=True):
-        if (a.task_id, a.sample) != (b.task_id, b.sample):
+    """Per pair of verdicts a Flip, or None where reward and level are the same; both files have the samples' order.
+
+    Raises InputError where they do not name the same samples.
+    """
+    for a, b in zip_longest(records.read(Verdict, before), records.read(Verdict, after)):
+        if a is None or b is None or (a.task_id, a.sample) != (b.task_id, b.sample):
+            which = a or b
             raise InputError(
-                f"{after}: has task '{b.task_id}' where {before} has '{a.task_id}'; judge the samples again"
+                f"{before}: does not have the verdicts of the samples, from task '{which.task_id}' on; judge them again"
             )
         same = (a.reward, a.level) == (b.reward, b.level)
         yield None if same else Flip(name, a.task_id, a.sample, _words(a), _words(b))
@@ -109,28 +116,55 @@ def judged_again(one: Recorded, settings: VerifySettings, folder: Path) -> tuple
 
 
 def since(revision: Revision) -> list[str]:
-    """What differs in the settings of verifying and in its code between a revision and the workspace."""
-    params, profile = revision.params(), Params().profile
-    then = ((params.get("profiles") or {}).get(profile) or {}).get("verify")
-    now = (Params().raw["profiles"][profile] or {}).get("verify") if profile else None
-    command = ["git", "diff", "--name-only", revision.name, "--", *JUDGES]
-    files = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    return [*changes(then or {}, now or {}, f"profiles.{profile}.verify"), *(f"changed: {file}" for file in files)]
+    """What differs in the settings of verifying, in its code and in the tasks between a revision and the workspace."""
+    with Revision() as here:
+        settings = changes(revision.profile().get("verify") or {}, here.profile().get("verify") or {}, "verify")
+        tasks = [
+            f"changed: {path}"
+            for path in (f"data/mix/{split}.jsonl" for split in ("train", "validation", "benchmark"))
+            if revision.has(path) and here.has(path) and content_hash(revision.fetch(path)) != content_hash(Path(path))
+        ]
+    command = ["git", "diff", "--name-only", revision.commit, "--", *JUDGES]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"{revision.name}: {done.stderr.strip().splitlines()[-1]}")
+    return [*settings, *(f"changed: {file}" for file in done.stdout.split()), *tasks]
 
 
-def tell(one: Recorded, found: list[Flip | None], why: list[str]) -> list[Flip]:
-    """Print a set's flips; return them."""
-    flipped = [flip for flip in found if flip]
-    print(f"{one.name}: {len(found)} verdicts, {len(flipped)} changed")
-    for flip in flipped[:SHOWN]:
+def tell(one: Recorded, found: Iterator[Flip | None], why: list[str], out: IO[str] | None) -> None:
+    """Print a set's flips, the first of them by name; all go to `out`, a line of JSON each."""
+    count, shown, flipped = 0, [], 0
+    for flip in found:
+        count += 1
+        if flip is None:
+            continue
+        flipped += 1
+        if len(shown) < SHOWN:
+            shown.append(flip)
+        if out:
+            out.write(json.dumps(asdict(flip)) + "\n")
+    print(f"{one.name}: {count} verdicts, {flipped} changed")
+    for flip in shown:
         print(f"  {flip.task_id} sample {flip.sample}: {flip.before} -> {flip.after}")
-    if len(flipped) > SHOWN:
-        print(f"  and {len(flipped) - SHOWN} more (--json lists all)")
+    if flipped > SHOWN:
+        print(f"  and {flipped - SHOWN} more (--out lists all)")
     for reason in why if flipped else []:
         print(f"  {reason}")
     if flipped and not why:
-        print("  nothing known of the verifiers changed: these programs depend on time, chance or the machine")
-    return flipped
+        print("  nothing known changed, toolchains of another machine apart: chance, time or the machine decides")
+
+
+def against(name: str, sets: list[Recorded], out: IO[str] | None) -> None:
+    """Verdicts recorded at a revision beside those recorded here."""
+    with Revision(name) as revision:
+        why = since(revision)
+        for one in sets:
+            if not revision.has(one.verdicts):
+                print(f"{one.name}: not there at {name}")
+            elif content_hash(revision.fetch(one.samples)) != content_hash(Path(one.samples)):
+                print(f"{one.name}: other samples at {name}")
+            else:
+                tell(one, flips(one.name, revision.fetch(one.verdicts), Path(one.verdicts)), why, out)
 
 
 def main() -> None:
@@ -138,29 +172,19 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--only", help="one set, as it is named in the output")
     parser.add_argument("--against", metavar="REVISION", help="compare with the verdicts recorded there")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="file for all changed verdicts")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file for all changed verdicts (JSON Lines)")
     args = parser.parse_args()
     sets = recorded(args.only)
-    flipped: list[Flip] = []
-    if args.against:
-        with Revision(args.against) as revision:
-            why = since(revision)
-            for one in sets:
-                if not revision.has(one.verdicts):
-                    print(f"{one.name}: not there at {args.against}")
-                elif content_hash(revision.fetch(one.samples)) != content_hash(Path(one.samples)):
-                    print(f"{one.name}: other samples at {args.against}")
-                else:
-                    found = list(flips(one.name, revision.fetch(one.verdicts), Path(one.verdicts)))
-                    flipped += tell(one, found, why)
-    else:
+    with ExitStack() as stack:
+        out = stack.enter_context(replacing(args.out)) if args.out else None
+        if args.against:
+            against(args.against, sets, out)
+            return
         settings = Params(args.params).section(VerifySettings, "verify")
         for one in sets:
             with tempfile.TemporaryDirectory() as folder:
                 verdicts, why = judged_again(one, settings, Path(folder))
-                flipped += tell(one, list(flips(one.name, Path(one.verdicts), verdicts)), why)
-    if args.json:
-        args.json.write_text(json.dumps([asdict(flip) for flip in flipped], indent=2) + "\n", encoding="utf-8")
+                tell(one, flips(one.name, Path(one.verdicts), verdicts), why, out)
 
 
 if __name__ == "__main__":

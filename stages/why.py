@@ -21,6 +21,7 @@ from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.params import argument_parser
 from stages.common.provenance import DEMONSTRATION, Origin, Step, chain, task_origins
+from stages.common.records import Example
 from stages.common.revisions import Revision, named
 
 SHOWN = 3  # examples named that cannot be traced
@@ -30,12 +31,20 @@ def summary(steps: list[Step], revision: Revision) -> Table:
     """A line per training, the last first."""
     table = Table("checkpoint", "made from", "examples", "of them", "weights", box=SIMPLE)
     for step in steps:
-        parts = [f"{count:,} {'demonstrations' if cycle == DEMONSTRATION else f'of cycle {cycle}'}"
+        parts = [f"{count:,} {_of(cycle)}"
                  for cycle, count in sorted(step.examples.items(), reverse=True)]  # fmt: skip
         total = f"{sum(step.examples.values()):,}" if step.examples else ""
+        if step.copy:
+            parts = ["none passed: a copy"]
         digest = revision.digest(f"models/{step.checkpoint}") or "not in dvc.lock"
         table.add_row(step.checkpoint, step.parent or "params.yaml: base", total, ", ".join(parts), digest[:12])
     return table
+
+
+def _of(cycle: str) -> str:
+    if cycle.startswith("grpo-"):
+        return "drawn while it trained"
+    return "demonstrations" if cycle == DEMONSTRATION else f"of cycle {cycle}"
 
 
 def origin_text(origin: Origin, checkpoint: str) -> Text:
@@ -44,15 +53,19 @@ def origin_text(origin: Origin, checkpoint: str) -> Text:
     times = f", {example.weight} times an epoch" if example.weight > 1 else ""
     text = Text(f"\n{checkpoint} was trained on{times}:\n", style="bold")
     if sample is None or verdict is None:
-        text.append("a demonstration: the task's reference solution\n")
+        text.append(f"a demonstration: the reference solution of the task, from {origin.source or 'its source'}\n")
     else:
         drawn = f"temperature {sample.temperature}, seed {sample.seed}"
-        text.append(f"sample {sample.sample} of cycle {example.cycle}, drawn by {sample.checkpoint} ({drawn})\n")
+        text.append(f"sample {sample.sample} of {_where(example)}, drawn by {sample.checkpoint} ({drawn})\n")
         passed = f"{verdict.tests_passed} of {verdict.tests_total} tests"
         text.append(
             f"verdict: reward {verdict.reward:g}, {verdict.level}, {passed}; {verdict.detail or 'no remarks'}\n"
         )
     return text.append(f"tests {origin.tests[:12]}\n\n{example.completion.strip()}\n")
+
+
+def _where(example: Example) -> str:
+    return example.cycle if example.cycle.startswith("grpo-") else f"cycle {example.cycle}"
 
 
 def as_json(steps: list[Step], found: list[tuple[str, Origin]]) -> dict[str, Any]:
@@ -73,7 +86,7 @@ def main() -> None:
         found = [
             (step.checkpoint, origin)
             for step in steps
-            for origin in (task_origins(revision, step.checkpoint, args.task) if args.task else [])
+            for origin in (task_origins(revision, step, args.task) if args.task else [])
         ]
         if args.task and not found:
             raise InputError(f"--task {args.task}: nothing that made {checkpoint} was trained on it")
@@ -87,7 +100,7 @@ def main() -> None:
     untraced = [f"{step.checkpoint}: {what}" for step in steps for what in step.untraced]
     if untraced:
         more = f" and {len(untraced) - SHOWN} more" if len(untraced) > SHOWN else ""
-        raise HaloForgeError(f"examples without their sample and verdict: {'; '.join(untraced[:SHOWN])}{more}")
+        raise HaloForgeError(f"examples that are not as their sample and verdict: {'; '.join(untraced[:SHOWN])}{more}")
     if not args.json:
         print("every example has its sample and its verdict, or is a demonstration of a task that is there")
 

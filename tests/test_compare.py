@@ -11,7 +11,9 @@ import pytest
 from stages.common import records
 from stages.common.comparison import compare
 from stages.common.errors import InputError
-from stages.common.records import Example, Sample, Verdict
+from stages.common.prompts import demonstration
+from stages.common.records import Example, Sample, Task, Verdict
+from stages.settings.prompts import PromptSettings
 from tests.conftest import ROOT, make_task
 
 TASKS = [make_task(n, reference=f"def f(xs):\n    return {n}\n") for n in range(12)]
@@ -47,10 +49,15 @@ def write_results(folder: Path, name: str, kind: str, solved: int, checkpoint: s
         path.write_text(json.dumps({"pass@1": 0.1, "n": N, "temperature": 0.8}))
 
 
+def answer(task: Task, cycle: str) -> str:
+    """What was trained on: the text of sample 1, or the reference."""
+    return demonstration(task.reference, None, PromptSettings()) if cycle == "sft" else f"answer 1 [of cycle-{cycle}]"
+
+
 def trained_on(folder: Path, name: str, *cycles: str) -> None:
     """The examples of a checkpoint: sample 1 of the first three tasks of each cycle, or three demonstrations."""
     examples = [
-        Example(task.task_id, int(cycle != "sft"), cycle, 1.0, task.prompt, "python", f"of cycle {cycle}", 2)
+        Example(task.task_id, int(cycle != "sft"), cycle, 1.0, task.prompt, "python", answer(task, cycle), 2)
         for cycle in cycles
         for task in TASKS[:3]
     ]
@@ -125,6 +132,8 @@ def test_a_difference_is_paired_by_task() -> None:
     mixed = compare(a, b, list(a), 500)
     assert (mixed.won, mixed.lost, mixed.verdict) == (["t0"], ["t1"], "no detectable difference")
     assert mixed.low < mixed.difference < mixed.high
+    few = compare(a, b, list(a)[:9], 500)
+    assert few.verdict == "too few tasks to tell (fewer than 10)"
     with pytest.raises(InputError, match="no task in common"):
         compare(a, b, [], 10)
 
@@ -168,7 +177,7 @@ def test_why_goes_back_to_samples_and_verdicts(repository: Repository) -> None:
     assert said.index("cycle-2") < said.index("cycle-1 ") < said.index("sft ") < said.index("base ")
     assert "sample 1 of cycle 2, drawn by cycle-1 (temperature 0.8, seed 7)" in said
     assert "verdict: reward 1, pass, 1 of 1 tests" in said
-    assert "a demonstration: the task's reference solution" in said
+    assert "a demonstration: the reference solution of the task, from its source" in said
     assert "cycle-2 was trained on, 2 times an epoch" in said
     assert "every example has its sample and its verdict" in said
     found = json.loads(repository.stage("why", "one", "--task", "t/1", "--json"))
@@ -180,9 +189,12 @@ def test_what_cannot_be_traced_is_an_error(repository: Repository) -> None:
     path = repository.path / "data/training/cycle-2.jsonl"
     before = path.read_text()
     try:
-        path.write_text(before.replace('"sample": 1', '"sample": 0', 1))
-        error = repository.stage("why", code=1)
-        assert error == "error: examples without their sample and verdict: cycle-2: t/0 (sample 0 of cycle 2)\n"
+        for what, other in (('"sample": 1', '"sample": 0'), ("answer 1", "another answer"), ("1.0", "0.7")):
+            path.write_text(before.replace(what, other, 1))
+            error = repository.stage("why", code=1)
+            number = int(what != '"sample": 1')
+            told = f"cycle-2: t/0 (sample {number} of cycle 2)"
+            assert error == f"error: examples that are not as their sample and verdict: {told}\n"
     finally:
         path.write_text(before)
 
@@ -198,7 +210,7 @@ def test_verdicts_that_changed_since_a_revision(repository: Repository, tmp_path
         path.write_text("".join(lines))
         judge.write_text("# newer\n")
         repository.run("git", "add", "-N", "stages")
-        said = repository.stage("verify_diff", "--against", "one", "--json", str(tmp_path / "flips.json"))
+        said = repository.stage("verify_diff", "--against", "one", "--out", str(tmp_path / "flips.jsonl"))
     finally:
         path.write_text(before)
         repository.run("git", "reset", "-q")
@@ -207,7 +219,7 @@ def test_verdicts_that_changed_since_a_revision(repository: Repository, tmp_path
     assert "  changed: stages/verifiers/python.py\n" in said
     assert "benchmark of sft: 48 verdicts, 0 changed" in said
     assert "cycle-2: not there at one" in said
-    assert [flip["task_id"] for flip in json.loads((tmp_path / "flips.json").read_text())] == ["t/0"]
+    assert json.loads((tmp_path / "flips.jsonl").read_text())["task_id"] == "t/0"
 
 
 @pytest.mark.parametrize(

@@ -300,11 +300,20 @@ def test_a_release_is_made_explained_and_fetched(project: Project, tmp_path: Pat
     assert [step["checkpoint"] for step in json.loads(said)["chain"]] == ["cycle-1", "sft", "base"]
     said = project.run("python", "-m", "stages.compare", "coder@v0.1.0", "--json")
     assert json.loads(said[said.index("{") :])["A"] == "coder@v0.1.0:cycle-1"
-    # In another clone, by its name alone.
-    project.run("dvc", "artifacts", "get", ".", "coder", "--rev", "v0.1.0", "-o", str(tmp_path / "fetched"))
-    assert (tmp_path / "fetched/model.safetensors").read_bytes() == (
-        project.path / "models/cycle-1/model.safetensors"
-    ).read_bytes()
+    # In another clone, by its name alone, from the remote.
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "-q", ".", str(clone.path))
+    clone.run("dvc", "artifacts", "get", ".", "coder", "--rev", "v0.1.0", "-o", str(tmp_path / "fetched"))
+    released = (project.path / "models/cycle-1/model.safetensors").read_bytes()
+    assert (tmp_path / "fetched/model.safetensors").read_bytes() == released
+    # One that fails leaves all as it was.
+    hook = project.path / ".git/hooks/pre-commit"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    project.run("python", "-m", "stages.release", "--version", "v0.2.0", "--name", "coder", code=1)
+    hook.unlink()
+    assert project.run("git", "status", "--porcelain") == ""
+    assert project.run("dvc", "status").strip().endswith("up to date.")
     # The best on validation is next, unless it lies below.
     said = project.run("python", "-m", "stages.release", "--version", "v0.2.0", "--name", "coder")
     assert re.search(r"cycle-\d: validation pass@1 .*, beside .* of coder@v0.1.0", said)

@@ -253,9 +253,9 @@ def test_verdicts_that_a_lower_limit_changes(stage: Run, tmp_path: Path) -> None
     recorded = (tmp_path / "data/verdicts/cycle-1.jsonl").read_bytes()
     assert "cycle-1: 2 verdicts, 0 changed" in stage("verify_diff").stdout
     settings.write_text("verify: {limits: {cpu_seconds: 1}}\n")
-    said = stage("verify_diff", "--only", "cycle-1", "--json", "flips.json").stdout
+    said = stage("verify_diff", "--only", "cycle-1", "--out", "flips.jsonl").stdout
     assert "cycle-1: 2 verdicts, 1 changed\n  t/1 sample 1: 1 pass -> 0.5 timeout" in said
     assert "  limits.cpu_seconds: 5 -> 1\n" in said
-    assert [flip["sample"] for flip in json.loads((tmp_path / "flips.json").read_text())] == [1]
+    assert json.loads((tmp_path / "flips.jsonl").read_text())["sample"] == 1
     assert (tmp_path / "data/verdicts/cycle-1.jsonl").read_bytes() == recorded
     assert stage("verify_diff", "--only", "x", code=1).stderr == "error: --only: found 'x', expected one of: cycle-1\n"

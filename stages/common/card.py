@@ -1,35 +1,61 @@
 """The model card of a release: Hugging Face's metadata, what it is, what made it, how good it is, how to load it."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-# By the data sets' pages on the Hugging Face hub.
-DATASETS = {
-    "synthetic": ("made by this pipeline", "Apache-2.0"),
-    "codeforces_cpp": ("open-r1/codeforces-cots", "CC-BY-4.0"),
-    "codeforces_python": ("open-r1/codeforces-cots", "CC-BY-4.0"),
-    "humaneval": ("openai/openai_humaneval", "MIT"),
-    "humaneval_cpp": ("openai/openai_humaneval, made into C++ here", "MIT"),
-    "mbpp": ("google-research-datasets/mbpp", "CC-BY-4.0"),
-    "jsonl": ("tasks of one's own, below data/own", "the owner's to say"),
+# Where a source comes from, its id on the Hugging Face hub and its licence, by the data sets' pages there.
+DATASETS: dict[str, tuple[str, str | None, str]] = {
+    "synthetic": ("made by this pipeline", None, "Apache-2.0"),
+    "codeforces_cpp": ("open-r1/codeforces-cots", "open-r1/codeforces-cots", "CC-BY-4.0"),
+    "codeforces_python": ("open-r1/codeforces-cots", "open-r1/codeforces-cots", "CC-BY-4.0"),
+    "humaneval": ("openai/openai_humaneval", "openai/openai_humaneval", "MIT"),
+    "humaneval_cpp": ("openai/openai_humaneval, made into C++ here", "openai/openai_humaneval", "MIT"),
+    "mbpp": ("google-research-datasets/mbpp", "google-research-datasets/mbpp", "CC-BY-4.0"),
+    "jsonl": ("tasks of one's own, below data/own", None, "the owner's to say"),
 }
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What a release was made by: params.yaml, and the sources of the training and of the benchmark tasks (tasks by
+    source)."""
+
+    params: dict[str, Any]
+    trained_on: dict[str, int]
+    measured_on: dict[str, int]
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """The active profile."""
+        return self.params["profiles"][self.params["profile"]]
+
+    def origin(self, source: str) -> tuple[str, str | None, str]:
+        """Where from, the id on the hub, the licence; of examples that an LLM wrote, which one did."""
+        if not source.startswith("generate/"):
+            return DATASETS.get(source, ("?", None, "?"))
+        spec = (self.params.get("specs") or {}).get(source.removeprefix("generate/")) or {}
+        writer = f"{spec.get('backend', 'local')}, model {spec.get('model') or 'by default'}"
+        return f"written by an LLM ({writer})", None, "that model's terms"
+
+
 def card(
-    name: str, version: str, checkpoint: str, commit: str, profile: dict[str, Any], figures: dict[str, dict[str, Any]]
+    name: str, version: str, checkpoint: str, commit: str, recipe: Recipe, figures: dict[str, dict[str, Any]]
 ) -> str:
     """README.md of the released model.
 
     `figures` holds `benchmark`, `before` (the benchmark of sft) and `validation`, each as the metrics file has it.
     """
+    profile = recipe.profile
     base = profile.get("base") or {}
-    sources = [source for source, settings in (profile.get("sources") or {}).items() if settings is not None]
+    told = {key: profile.get(key) for key in ("base", "sft", "sample", "raft")}
+    told |= {"cycles": recipe.params.get("cycles"), "seed": recipe.params.get("seed")}
     return "\n".join(
         [
             "---",
-            yaml.safe_dump(_metadata(name, base, sources, figures["benchmark"]), sort_keys=False).strip(),
+            yaml.safe_dump(_metadata(name, base, recipe, figures["benchmark"]), sort_keys=False).strip(),
             "---",
             "",
             f"# {name} {version}",
@@ -47,16 +73,16 @@ def card(
             "",
             "## Data",
             "",
-            "| source | where from | licence |",
-            "|---|---|---|",
-            *(f"| {source} | {' | '.join(DATASETS.get(source, ('?', '?')))} |" for source in sources),
+            "| source | where from | licence | training tasks | benchmark tasks |",
+            "|---|---|---|---|---|",
+            *(_source(recipe, source) for source in dict.fromkeys([*recipe.trained_on, *recipe.measured_on])),
             "",
             "No task of the benchmark is in the training data, nor a near copy of one (docs/DATA.md of the project).",
             "",
             "## Recipe",
             "",
             "```json",
-            json.dumps({key: profile.get(key) for key in ("base", "sft", "sample", "raft")}, indent=1),
+            json.dumps(told, indent=1),
             "```",
             "",
             f"`make why MODEL={name}@{version}` in the project names each sample and verdict that trained it.",
@@ -81,8 +107,14 @@ def card(
     )
 
 
-def _metadata(name: str, base: dict[str, Any], sources: list[str], benchmark: dict[str, Any]) -> dict[str, Any]:
-    hubs = [DATASETS[s][0] for s in sources if s in DATASETS and DATASETS[s][0].count("/") == 1 and "," not in s]
+def _source(recipe: Recipe, source: str) -> str:
+    where, _, licence = recipe.origin(source)
+    counts = [f"{tasks.get(source, 0):,}" for tasks in (recipe.trained_on, recipe.measured_on)]
+    return f"| {' | '.join([source, where, licence, *counts])} |"
+
+
+def _metadata(name: str, base: dict[str, Any], recipe: Recipe, benchmark: dict[str, Any]) -> dict[str, Any]:
+    hubs = {hub for source in recipe.trained_on if (hub := recipe.origin(source)[1])}
     found: dict[str, Any] = {
         "license": "other" if base.get("hub") else "apache-2.0",
         "library_name": "transformers",
@@ -92,7 +124,7 @@ def _metadata(name: str, base: dict[str, Any], sources: list[str], benchmark: di
     if base.get("hub"):  # a fine-tuned model comes under its base's licence
         found |= {"license_name": "of-the-base-model", "base_model": base["hub"]}
     if hubs:
-        found["datasets"] = sorted({hub.split(",")[0] for hub in hubs})
+        found["datasets"] = sorted(hubs)
     metric = {"type": "pass@1", "value": benchmark.get("pass@1"), "name": "held-out pass@1"}
     task, dataset = {"type": "text-generation"}, {"name": "held-out tasks", "type": "halo-forge"}
     found["model-index"] = [{"name": name, "results": [{"task": task, "dataset": dataset, "metrics": [metric]}]}]

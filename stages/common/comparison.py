@@ -7,6 +7,7 @@ from stages.common.errors import InputError
 from stages.common.statistics import bootstrap_interval
 
 SOLVED = 0.5  # share of a task's samples that pass, from which on the task counts as solved
+FEWEST = 10  # tasks, below which no interval is to be trusted
 Tally = Mapping[str, tuple[int, int]]  # (samples, passed) by task
 
 
@@ -25,7 +26,9 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What can be said of the two."""
+        """What can be said of the two. A bootstrap over a handful of tasks would be sure of anything."""
+        if self.tasks < FEWEST:
+            return f"too few tasks to tell (fewer than {FEWEST})"
         if self.low > 0:
             return "B is better"
         if self.high < 0:
