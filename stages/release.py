@@ -92,7 +92,7 @@ def expect_ready(tag: str) -> None:
 def has_remote() -> bool:
     """Whether DVC has a remote to push to by default."""
     done = subprocess.run([sys.executable, "-m", "dvc", "config", "core.remote"], capture_output=True, check=False)
-    return done.returncode == 0
+    return done.returncode == 0 and bool(done.stdout.strip())
 
 
 def validation(revision: Revision, checkpoint: str) -> dict[str, Any]:
