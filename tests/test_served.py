@@ -20,8 +20,8 @@ from stages.common.errors import HaloForgeError, InputError
 from stages.common.records import Sample
 from stages.lm import load
 from stages.lm.chat import prompt_text
-from stages.lm.served import ServedSampler, over_servers
-from stages.lm.shards import sample_to_file
+from stages.lm.served import ServedSampler, _expect_same_context, over_servers
+from stages.lm.shards import Work, sample_to_file
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
@@ -344,3 +344,11 @@ def test_the_page_names_every_setting() -> None:
     assert settings.servers == defaults
     for text in re.findall(r"^servers: .*$", page, re.MULTILINE):
         ServerSettings.parse(yaml.safe_load(text)["servers"], "page")
+
+
+def test_a_run_goes_on_with_servers_of_the_same_context_only(tmp_path: Path) -> None:
+    work = Work([], [], tmp_path)
+    for _ in range(2):
+        _expect_same_context(work, 512)
+    with pytest.raises(InputError, match="begun by servers with a context of 512 tokens, found 256"):
+        _expect_same_context(work, 256)
