@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft plan control grpo generate serve merge compare why verify-diff release promote rollback test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge compare why verify-diff release promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ promote: setup ## Put a release into a stage: VERSION=v0.1.0 STAGE=prod
 
 rollback: setup ## Take the newest release out of STAGE=prod, which has the one before it again
 	$(BIN)/gto deprecate "$(NAME)" "$$($(BIN)/gto show "$(NAME)#$(STAGE)" --version)" "$(STAGE)"
+
+rebuild: setup ## Make a revision again from nothing, in a clone without a cache, and compare: TAG=halo-coder@v0.1.0
+	$(BIN)/python -m stages.rebuild "$(TAG)"
 
 test: setup ## Run the tests, files side by side
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

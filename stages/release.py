@@ -28,6 +28,7 @@ from semver import Version
 from stages.common import records
 from stages.common.card import Recipe, card
 from stages.common.cli import run
+from stages.common.commands import said
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import replacing
 from stages.common.lineage import FIGURES
@@ -45,17 +46,6 @@ TRIED = Path("build/release")  # where it is made and tried first
 # What takes back a release that was cut off before its commit; the first one has no file to go back to.
 BACK = f"git reset -q -- {' '.join(MADE)}; git checkout -q -- dvc.yaml; git checkout -q -- {MADE[1]} || rm -f {MADE[1]}"
 VALIDATION = "data/mix/validation.jsonl"
-
-
-def said(*command: str) -> str:
-    """What a command says. Raises HaloForgeError with what it says of its failure."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
-        errors = [line for line in lines if re.match(r"(error|fatal): ", line, re.IGNORECASE)]
-        reason = (errors or lines[-1:] or [f"exit code {done.returncode}"])[0]
-        raise HaloForgeError(f"`{' '.join(command)}`: {reason}")
-    return done.stdout
 
 
 def dvc(*arguments: str) -> str:

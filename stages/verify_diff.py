@@ -16,9 +16,10 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from stages.common import records
+from stages.common.changes import changes
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import content_hash, replacing
@@ -94,14 +95,6 @@ def flips(name: str, before: Path, after: Path) -> Iterator[Flip | None]:
 def _words(verdict: Verdict) -> str:
     detail = f" ({verdict.detail})" if verdict.detail else ""
     return f"{verdict.reward:g} {verdict.level}{detail}"
-
-
-def changes(before: Any, after: Any, where: str = "") -> list[str]:
-    """`key: before -> after` for each leaf that differs between two decoded JSON values."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = dict.fromkeys([*before, *after])
-        return [c for key in keys for c in changes(before.get(key), after.get(key), f"{where}.{key}".lstrip("."))]
-    return [] if before == after else [f"{where}: {json.dumps(before)} -> {json.dumps(after)}"]
 
 
 def judged_again(one: Recorded, settings: VerifySettings, folder: Path) -> tuple[Path, list[str]]:
