@@ -27,6 +27,7 @@ from stages.settings.cycle import check_chain
 
 Row = dict[str, Any]
 CONTROL = ["cycle", "pass@1", "control_pass@1", "difference", "low", "high"]
+CATEGORIES = ["checkpoint", "group", "field", "value", "tasks", "pass@1"]  # where no task has any
 RESAMPLES = 2000
 
 
@@ -98,8 +99,12 @@ def training_loss(folder: Path, models: list[str]) -> list[Row]:
 
 
 def pass_by_category(folder: Path, models: list[str]) -> list[Row]:
-    """Every checkpoint's figures by category."""
-    return [{"checkpoint": model, **row} for model in models for row in read_csv(folder / "category" / f"{model}.csv")]
+    """Every checkpoint's figures by category; `group` names it whole, as DVC's plots write over `field`."""
+    return [
+        {"checkpoint": model, "group": f"{row['field']}: {row['value']}", **row}
+        for model in models
+        for row in read_csv(folder / "category" / f"{model}.csv")
+    ]
 
 
 def used_sources(folder: Path) -> dict[str, dict[str, Any]]:
@@ -194,7 +199,7 @@ def main() -> None:
     for name, (header, rows) in tables.items():
         write_csv(args.out / f"{name}.csv", header, rows)
     categories = pass_by_category(args.metrics, models)
-    write_csv(args.out / "categories.csv", list(categories[0]) if categories else ["checkpoint"], categories)
+    write_csv(args.out / "categories.csv", list(categories[0]) if categories else CATEGORIES, categories)
     console = Console()
     console.print(summary(curve))
     if beside:

@@ -198,7 +198,8 @@ def test_metrics_and_plots_read_well(project: Project) -> None:
     assert "nothing" not in changed
     page = project.run("dvc", "plots", "show", "--json")
     plots = json.loads(page[page.index("{") :])["data"]
-    assert set(plots) == {"learning curve", "rewards", "training loss", "data rows", "data lengths"}
+    named = {"learning curve", "rewards", "training loss", "data rows", "data lengths", "pass rate by category"}
+    assert set(plots) == named
     for plot in plots.values():
         content = plot[0]["content"]
         content = json.loads(content) if isinstance(content, str) else content
