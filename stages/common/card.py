@@ -16,6 +16,22 @@ DATASETS: dict[str, tuple[str, str | None, str]] = {
     "mbpp": ("google-research-datasets/mbpp", "google-research-datasets/mbpp", "CC-BY-4.0"),
     "jsonl": ("tasks of one's own, below data/own", None, "the owner's to say"),
 }
+CLOSING = (
+    "## Limits",
+    "",
+    "It writes short programs for tasks like those above, and is measured on nothing else. Its code is "
+    "untrusted: run it in a sandbox. Passing tests is not being right.",
+    "",
+    "## Loading",
+    "",
+    "```python",
+    "from transformers import AutoModelForCausalLM, AutoTokenizer",
+    "",
+    'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+    'model = AutoModelForCausalLM.from_pretrained("PATH")',
+    "```",
+    "",
+)
 
 
 @dataclass(frozen=True)
@@ -87,20 +103,7 @@ def card(
             "",
             f"`make why MODEL={name}@{version}` in the project names each sample and verdict that trained it.",
             "",
-            "## Limits",
-            "",
-            "It writes short programs for tasks like those above, and is measured on nothing else. Its code is "
-            "untrusted: run it in a sandbox. Passing tests is not being right.",
-            "",
-            "## Loading",
-            "",
-            "```python",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            'tokenizer = AutoTokenizer.from_pretrained("PATH")',
-            'model = AutoModelForCausalLM.from_pretrained("PATH")',
-            "```",
-            "",
+            *CLOSING,
             f"`dvc artifacts get URL {name} --rev {version}` brings PATH from a clone's DVC remote.",
             "",
         ]
