@@ -60,11 +60,8 @@ class Side:
         """All that sampling and judging depend on beside the checkpoint."""
         profile = self.revision.profile()
         sample = (profile.get("benchmark") or {}).get("sample") or {}
-        return {
-            "sample": sample,
-            "system": (profile.get("prompts") or {}).get("system"),
-            "verify": profile.get("verify"),
-        }
+        system = (profile.get("prompts") or {}).get("system")
+        return {"benchmark.sample": sample, "prompts.system": system, "verify": profile.get("verify")}
 
     def tasks(self) -> dict[str, Task]:
         """The benchmark's tasks."""

@@ -1,4 +1,5 @@
-"""Make a revision again from nothing, in a clone without any cache, and tell whether it came out the same.
+"""Make a revision again from nothing, in a clone without DVC's cache or verdicts of before, and tell whether it came out
+the same.
 
 python -m stages.rebuild v0.1.0
 python -m stages.rebuild halo-coder@v0.1.0 --folder build/again
@@ -12,14 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
 from stages.common.changes import changes
 from stages.common.cli import run
 from stages.common.commands import said
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.params import argument_parser
-from stages.common.revisions import Revision
+from stages.common.revisions import Revision, outputs
 
 SHOWN = 20  # differences listed
 
@@ -38,21 +37,18 @@ def reproduce(folder: Path) -> None:
     """Run the pipeline there; its progress is shown. Raises HaloForgeError where a stage fails."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
     environment.pop("PYTHONPATH", None)  # its own code is what is run
+    # Verdicts are judged again; what the hub has sent is the same wherever it lies.
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    environment.setdefault("HF_HOME", str(usual / "huggingface"))
+    environment["XDG_CACHE_HOME"] = str(folder.resolve().with_name(f"{folder.name}.cache"))
     done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment, check=False)
     if done.returncode:
         raise HaloForgeError(f"{folder}: the pipeline failed, see above")
 
 
-def artifacts(text: str) -> dict[str, str]:
-    """Outputs by path, with DVC's hash of each, of a dvc.lock."""
-    lock = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    outs = (out for stage in (lock.get("stages") or {}).values() for out in stage.get("outs", []))
-    return {out["path"]: str(out.get("md5")) for out in outs}
-
-
 def differing(folder: Path, revision: Revision, before: dict[str, str]) -> tuple[list[str], list[str]]:
     """(metrics that came out otherwise, each with its figures; artifacts whose bytes did)."""
-    after = artifacts((folder / "dvc.lock").read_text(encoding="utf-8"))
+    after = outputs(folder / "dvc.lock")
     others = sorted(path for path in before if after.get(path) != before[path])
     figures: list[str] = []
     for path in (path for path in others if path.startswith("metrics/") and path.endswith(".json")):
@@ -70,7 +66,7 @@ def main() -> None:
     args = parser.parse_args()
     with Revision(args.revision) as revision:
         commit = revision.commit
-        before = artifacts(revision.fetch("dvc.lock").read_text(encoding="utf-8"))
+        before = outputs(revision.fetch("dvc.lock"))
         folder = args.folder or Path("build/rebuild") / commit[:12]
         cloned(commit, folder)
         reproduce(folder)

@@ -206,7 +206,7 @@ def publish(name: str, version: str, checkpoint: str, text: str, told: str) -> N
     """Track what was tried, declare, push, commit, tag; as it was before where any of it fails."""
     try:
         shutil.rmtree(PATH, ignore_errors=True)
-        TRIED.rename(PATH)
+        shutil.move(TRIED, PATH)  # models/ may be on another disk
         dvc("add", str(PATH))
         with replacing(Path("dvc.yaml")) as file:
             file.write(text)

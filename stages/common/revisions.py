@@ -26,6 +26,7 @@ class Revision:
         self.name = name
         self._stack = ExitStack()
         self._files: Any = None
+        self._outputs: dict[str, str] | None = None  # of dvc.lock, once it has been read
 
     def __enter__(self) -> Self:
         if self.name != WORKSPACE:
@@ -108,15 +109,9 @@ class Revision:
 
     def digest(self, path: str) -> str | None:
         """DVC's hash of an output, by dvc.lock; None where that has none."""
-        if not self.has("dvc.lock"):
-            return None
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C's is ten times as fast, and the file is long
-        try:
-            lock = yaml.load(self.fetch("dvc.lock").read_text(encoding="utf-8"), loader) or {}
-        except yaml.YAMLError:
-            raise InputError(f"dvc.lock at {self.name}: not YAML") from None
-        outs = (out for stage in (lock.get("stages") or {}).values() for out in stage.get("outs", []))
-        return next((out.get("md5") for out in outs if out.get("path") == path), None)
+        if self._outputs is None:
+            self._outputs = outputs(self.fetch("dvc.lock")) if self.has("dvc.lock") else {}
+        return self._outputs.get(path)
 
     def released(self, name: str) -> str | None:
         """The checkpoint that the artifact `name` of dvc.yaml came from; None where there is no such artifact."""
@@ -124,6 +119,20 @@ class Revision:
         entry = ((graph or {}).get("artifacts") or {}).get(name) or {}
         found = (entry.get("meta") or {}).get("checkpoint")
         return found if isinstance(found, str) else None
+
+
+def outputs(lock: Path) -> dict[str, str]:
+    """The outputs that a dvc.lock lists, by path, with DVC's hash of each. InputError where it is not YAML."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C's is ten times as fast, and the file is long
+    try:
+        found = yaml.load(lock.read_text(encoding="utf-8"), loader) or {}
+    except yaml.YAMLError:
+        raise InputError(f"{lock}: not YAML") from None
+    return {
+        out["path"]: str(out.get("md5"))
+        for stage in (found.get("stages") or {}).values()
+        for out in stage.get("outs", [])
+    }
 
 
 @contextmanager
