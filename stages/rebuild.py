@@ -1,5 +1,4 @@
-"""Make a revision again from nothing, in a clone without DVC's cache or verdicts of before, and tell whether it came out
-the same.
+"""Make a revision again from nothing, in a clone without DVC's cache or earlier verdicts, and compare the two.
 
 python -m stages.rebuild v0.1.0
 python -m stages.rebuild halo-coder@v0.1.0 --folder build/again
