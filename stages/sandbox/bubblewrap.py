@@ -88,8 +88,12 @@ def _scripts() -> str:
 
 
 def arguments(view: View, proc: bool) -> list[str]:
-    """Everything between `bwrap` and the command; `proc` False puts an empty folder in place of /proc."""
-    args = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1"]
+    """Everything between `bwrap` and the command; `proc` False puts an empty folder in place of /proc.
+
+    No --die-with-parent: bubblewrap's first process would die of it while its second one waits for a word from it, which
+    then waits for ever. The end of its socket to the host ends the zygote instead, and with that both.
+    """
+    args = ["--unshare-all", "--unshare-user", "--new-session", "--as-pid-1"]
     args += ["--hostname", HOST_NAME, "--cap-add", "ALL", "--clearenv"]
     python = _python()
     for name, value in (ENVIRONMENT | python.environment).items():
@@ -126,7 +130,8 @@ def start(
         kept = [descriptor]
         as_root = os.geteuid() == 0
         if as_root:
-            info_read, info_write = _pipe(stack)
+            # Its end for writing reads as well: without a reader bubblewrap would end as it writes, see `arguments`.
+            info_read, info_write = _pipe(stack, os.O_RDWR)
             block_read, block_write = _pipe(stack)
             args += ["--info-fd", str(info_write.fileno()), "--userns-block-fd", str(block_read.fileno())]
             kept += [info_write.fileno(), block_read.fileno()]
@@ -150,8 +155,12 @@ def start(
     return process, log, spare_user
 
 
-def _pipe(stack: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+def _pipe(stack: contextlib.ExitStack, writer: int = os.O_WRONLY) -> tuple[IO[bytes], IO[bytes]]:
+    """The two ends; the second one opened as `writer` says."""
     read, write = os.pipe()
+    if writer != os.O_WRONLY:
+        os.close(write)
+        write = os.open(f"/proc/self/fd/{read}", writer)
     return tuple(stack.enter_context(os.fdopen(end, mode, buffering=0)) for end, mode in ((read, "rb"), (write, "wb")))
 
 

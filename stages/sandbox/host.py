@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from stages.sandbox.jobs import Started, is_good, known_good, reports, send
 
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0  # beyond a job's own wall limits
+END_SECONDS = 10.0
 PROBE_MB = 1  # of /tmp
 # Jobs of one process, which speaks to this side alone, and how many bytes of that are taken. See inside/direct.py.
 DIRECT_KINDS = {"judge": 16 << 20, "candidate": 1 << 16}
@@ -37,6 +39,7 @@ class _Zygote:
 
     def __init__(self, view: View, proc: bool) -> None:
         self.control, theirs = socket.socketpair()
+        self.up = False
         self.residents: dict[str, socket.socket] = {}
         command = [interpreter(), "-S", "-s", "-B", f"{INSIDE_AT}/zygote.py", str(theirs.fileno())]
         self.group = cgroups.new()
@@ -50,6 +53,7 @@ class _Zygote:
             if mode in (b"nested\n", b"single\n"):
                 self.nested = mode == b"nested\n"
                 self.group.joined(self.process.pid)
+                self.up = True
                 _announce(self.nested)
                 return
         self.close()
@@ -102,6 +106,9 @@ class _Zygote:
         self.control.close()
         for resident in self.residents.values():
             resident.close()
+        if not self.up:  # see bubblewrap.arguments: it must not be killed on its way up, and its socket's end stops it
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(END_SECONDS)
         self.process.kill()
         self.process.wait()
         self.group.close()

@@ -24,7 +24,7 @@ OPEN_TREE_NUMBER = 428
 WORKING_FOLDER, TREE_CLONE, TREE_RECURSIVE = -100, 1, 0x8000
 NEW_MOUNT, NEW_IPC, NEW_PID = 0x00020000, 0x08000000, 0x20000000
 NOSUID, NODEV, NOEXEC, READ_ONLY = 2, 4, 8, 1
-SET_DUMPABLE, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 24, 38, 47
+DEATH_SIGNAL, SET_DUMPABLE, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 1, 4, 24, 38, 47
 LAST_CAPABILITY = 63
 CAPABILITIES_HEADER, NO_CAPABILITIES = struct.pack("=Ii", 0x20080522, 0), bytes(24)
 NOBODY = 65534
@@ -63,6 +63,11 @@ def clone_into_namespaces() -> int:
 
 def _mount(kind: str, at: str, flags: int, options: str) -> None:
     check(libc.mount(kind.encode(), at.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()), f"mount {at}")
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process, and so the sandbox, at once when bubblewrap's own is killed."""
+    check(libc.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0), "pdeathsig")
 
 
 def fresh_mounts(tmp_mb: int) -> None:

@@ -55,6 +55,7 @@ from confine import (
     become_trusted,
     clone_into_namespaces,
     drop_privileges,
+    end_with_parent,
     forget_connections,
     fresh_mounts,
     narrow_proc,
@@ -71,6 +72,7 @@ MOUNT_TEST_MB = 1
 
 def main() -> None:
     """Serve jobs until the host closes the control socket."""
+    end_with_parent()
     control = socket.socket(fileno=int(sys.argv[1]))
     wish = json.loads(_line(control))
     site.setquit()  # exit() and quit(), which programs use, are not there without the site module
