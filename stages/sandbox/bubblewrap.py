@@ -90,8 +90,8 @@ def _scripts() -> str:
 def arguments(view: View, proc: bool) -> list[str]:
     """Everything between `bwrap` and the command; `proc` False puts an empty folder in place of /proc.
 
-    No --die-with-parent: bubblewrap's first process would die of it while its second one waits for a word from it, which
-    then waits for ever. The end of its socket to the host ends the zygote instead, and with that both.
+    No --die-with-parent: bubblewrap's first process could die of it while its second one waits for a word from it, and
+    that would wait for ever. The end of its socket to the host ends the zygote instead, and with that both.
     """
     args = ["--unshare-all", "--unshare-user", "--new-session", "--as-pid-1"]
     args += ["--hostname", HOST_NAME, "--cap-add", "ALL", "--clearenv"]
