@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft plan control grpo generate serve merge compare why verify-diff release promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge report compare why verify-diff release promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ serve: setup ## Serve a checkpoint with vLLM for sampling: MODEL=models/sft (POR
 
 merge: setup ## Merge an adapter and its base into a whole model: MODEL=models/cycle-1 OUT=build/merged/cycle-1
 	$(BIN)/python -m stages.merge --model "$(MODEL)" --out "$(OUT)"
+
+report: setup ## Write the report as one HTML page and as Markdown, to build/report: what is in metrics/ and data/
+	$(BIN)/python -m stages.page
 
 compare: setup ## Compare two revisions' checkpoints, paired by task: A=v0.1.0 B=HEAD (or REVISION:CHECKPOINT; TASK=...)
 	$(BIN)/python -m stages.compare "$(A)" $(if $(B),"$(B)") $(if $(TASK),--task "$(TASK)")

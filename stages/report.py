@@ -3,8 +3,6 @@
 python -m stages.report --metrics metrics --out metrics/report
 """
 
-import csv
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,32 +20,14 @@ from stages.common.params import Params, argument_parser
 from stages.common.records import Verdict
 from stages.common.score import counts
 from stages.common.statistics import bootstrap_interval
+from stages.common.tables import Row, figure, read_csv, read_json
 from stages.settings.check import made_beside
 from stages.settings.cycle import check_chain
 
-Row = dict[str, Any]
 CONTROL = ["cycle", "pass@1", "control_pass@1", "difference", "low", "high"]
 CATEGORIES = ["checkpoint", "group", "field", "value", "tasks", "pass@1"]  # where no task has any
 RESAMPLES = 2000
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Decode a metrics file; InputError if it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the stage that writes it") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-
-
-def read_csv(path: Path) -> list[Row]:
-    """Rows of a CSV file; InputError if it is missing."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the stage that writes it") from None
+ENDS = {"value": "", "low": "_low", "high": "_high"}
 
 
 def learning_curve(folder: Path, models: list[str]) -> list[Row]:
@@ -55,13 +35,15 @@ def learning_curve(folder: Path, models: list[str]) -> list[Row]:
     rows = []
     places = {model: place for place, model in enumerate(m for m in models if not m.startswith("control-"))}
     for order, model in enumerate(models):
-        figures = read_json(folder / "benchmark" / f"{model}.json")
+        path = folder / "benchmark" / f"{model}.json"
+        figures = read_json(path)
+        figure(figures, "pass@1", path)
         control = model.startswith("control-")
         place = model.replace("control-", "cycle-") if control else model
         arm = "control (unverified)" if control else "GRPO" if model.startswith("grpo-") else "RAFT"
         for key in figures:
             if key.startswith("pass@") and not key.endswith(("_low", "_high")):
-                value = {"value": figures[key], "low": figures[f"{key}_low"], "high": figures[f"{key}_high"]}
+                value = {name: figure(figures, f"{key}{end}", path) for name, end in ENDS.items()}
                 rows.append(
                     {
                         "order": places.get(place, order),
