@@ -117,7 +117,7 @@ def test_a_reader_clicks_through_the_page(project: Path, stage: Run, browser: An
     assert page.locator(".task pre").first.inner_text().startswith("</script><script>document.title")
     assert page.title() == "halo-forge: tiny"
     page.locator("details:has(table.settings) summary").click()
-    assert page.locator("table.settings").get_by_text("profiles.tiny.sft.epochs").first.is_visible()
+    assert page.locator("table.settings").get_by_text("profiles.tiny.sft.train.epochs").first.is_visible()
     assert said == []
     assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
 

@@ -160,7 +160,7 @@ def timing(metrics: Path) -> Section:
         peak = f"{found['peak_memory_mb']:,.0f}" if "peak_memory_mb" in found else ""
         rows.append([path.stem, "" if seconds is None else f"{seconds:,.1f}", rate, peak, str(found.get("cores", ""))])
     note = "Of the stages that ran on this machine; start-up is not in the seconds."
-    return Section("Time", ["stage", "seconds", "rate", "peak MB", "cores"], rows, note)
+    return Section("Time", ["stage", "seconds", "rate", "peak MB", "cores"], rows, note, folded=True)
 
 
 def settings(params: Params) -> Section:

@@ -24,6 +24,7 @@ SEARCH = """<section id="samples"><h2>Tasks, samples and verdicts</h2>
 <option value="unsolved">no sample passes after</option></select>
 </div><p id="count" class="count" aria-live="polite"></p><div id="list"></div>
 <button id="more" type="button">Show more</button></section>"""
+ABOVE = 2  # tables above the pictures: what was run, and what it came to
 CLASSES = {"Run": "facts", "Parameters": "settings"}
 
 
@@ -50,10 +51,12 @@ def write_page(
         file.write(f"<title>{escape(title)}</title>\n<style>{style}</style></head><body>\n<h1>{escape(title)}</h1>\n")
         links = {"pictures": "Pictures", "samples": "Tasks"} if judged else {"pictures": "Pictures"}
         file.write("<nav>" + "".join(f'<a href="#{at}">{name}</a>' for at, name in links.items()) + "</nav>\n")
-        file.writelines(_section(section) for section in sections if not section.folded)
+        open_ones = [section for section in sections if not section.folded]
+        file.writelines(_section(section) for section in open_ones[:ABOVE])
         file.write('<section id="pictures"><h2>Pictures</h2><div class="pictures">\n')
         file.writelines(_figure(picture) for picture in pictures)
         file.write("</div></section>\n")
+        file.writelines(_section(section) for section in open_ones[ABOVE:])
         if judged:
             file.write(SEARCH)
         file.writelines(_section(section) for section in sections if section.folded)
