@@ -18,6 +18,7 @@ import pytest
 from stages.verifiers import REGISTRY
 
 ROOT = Path(__file__).parents[1]
+PINNED = "-c toolbox/constraints/setup.txt -e .[dev]"
 COREUTILS = (
     "bash",
     "env",
@@ -177,7 +178,7 @@ def test_second_run_does_nothing_until_something_changes(machine: Machine) -> No
     machine.add_all_but()
     assert machine.setup().returncode == 0
     venv = machine.env["VENV"]
-    assert machine.recorded() == [f"venv {venv}", "pip install --progress-bar off -e .[dev]"]
+    assert machine.recorded() == [f"venv {venv}", f"pip install --progress-bar off {PINNED}"]
 
     again = machine.setup()
     assert (again.returncode, again.stdout, machine.recorded()) == (0, "", [])
@@ -186,7 +187,7 @@ def test_second_run_does_nothing_until_something_changes(machine: Machine) -> No
     assert machine.setup(TORCH_INDEX="https://example.org/cpu").returncode == 0
     assert machine.recorded() == [
         f"venv --clear {venv}",
-        "pip install --progress-bar off --extra-index-url https://example.org/cpu -e .[dev]",
+        f"pip install --progress-bar off --extra-index-url https://example.org/cpu {PINNED}",
     ]
 
 
@@ -207,7 +208,7 @@ def test_failed_install_shows_why_and_is_tried_again(machine: Machine) -> None:
     assert "failed" in failed.stderr.splitlines()[-1]
     machine.recorded()
     assert machine.setup().returncode == 0
-    assert "pip install --progress-bar off -e .[dev]" in machine.recorded()
+    assert f"pip install --progress-bar off {PINNED}" in machine.recorded()
 
 
 def test_large_downloads_are_all_that_is_shown_of_pip(machine: Machine) -> None:
