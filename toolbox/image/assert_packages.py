@@ -52,8 +52,11 @@ def unlike_torch(version: str) -> Iterator[str]:
 
 def unmet(path: Path, extras: list[str], without: list[str]) -> Iterator[str]:
     """A line for each requirement of a pyproject.toml, and of its extras, that this environment does not meet."""
-    from packaging.requirements import Requirement
-
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        yield "packaging: found none, expected it with the project's packages"
+        return
     project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
     for requirement in map(Requirement, wanted):
