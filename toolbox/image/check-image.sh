@@ -70,6 +70,9 @@ print(*sorted(p.name for p in folder.glob(f"libbitsandbytes_rocm{torch.version.h
 packages() {
     "$VENV/bin/python" "$here/assert_packages.py" --constraints "$CONSTRAINTS" --torch "$TORCH_VERSION" || exit 1
     ok "torch $TORCH_VERSION and what it came with, as in $CONSTRAINTS"
+}
+
+conflicts() {
     "$VENV/bin/python" -m pip check >"$scratch/conflicts" || fail "pip check: $(head -n 1 "$scratch/conflicts")"
     ok "pip check: no conflicts"
 }
@@ -84,6 +87,7 @@ box)
     commands git make g++ clang++ x86_64-w64-mingw32-g++ rustc cargo bwrap ssh sudo
     compilers
     packages
+    conflicts
     imports torch transformers trl peft accelerate datasets dvc
     [[ ${BITSANDBYTES:-1} == 0 ]] || bitsandbytes
     if [[ ${FLASH_ATTN:-1} != 0 ]]; then
@@ -104,6 +108,7 @@ vllm)
 cpu)
     commands git make g++ bwrap
     packages
+    conflicts
     imports torch transformers trl peft accelerate datasets dvc
     ;;
 *) fail "found '$image', expected box, vllm or cpu" ;;
