@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft plan control grpo generate serve merge report compare why verify-diff release promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge report compare why verify-diff release promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods toolbox clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,9 +71,10 @@ rebuild: setup ## Make a revision again from nothing, in a clone without a cache
 test: setup ## Run the tests, files side by side
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-lint: setup ## Check style and formatting of Python and shell code
+lint: setup ## Check style and formatting of Python, shell code and Containerfiles
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/shellcheck toolbox/*.sh .ci/run
+	$(BIN)/shellcheck -x toolbox/*.sh toolbox/image/*.sh toolbox/image/profile.d/*.sh .ci/run
+	$(BIN)/hadolint toolbox/Containerfile*
 
 format: setup ## Format the Python code and mend what ruff can mend
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
@@ -99,10 +100,13 @@ bench-seeds: setup ## Run the pipeline for seeds 0, 1 and 2 in clones; renew the
 bench-methods: setup ## Compare RAFT and GRPO at equal wall time for seeds 0, 1 and 2 in clones; renew docs/RAFT_VS_GRPO.md
 	$(BIN)/python -m benchmarks.methods --seeds 0 1 2 --write
 
+toolbox: ## Build the container for Strix Halo by podman or docker (IMAGE=box, vllm or cpu; ARGS="--torch 2.11"), toolbox/README.md
+	@toolbox/build.sh $(or $(IMAGE),box) $(ARGS)
+
 clean: ## Remove what the pipeline made (DVC's cache keeps it; unfinished work is lost) and tool caches
 	rm -rf data/tasks data/mix data/samples data/verdicts data/training data/benchmark data/rates data/lineage data/validation models/base models/sft models/cycle-* models/control-* models/grpo-*
 	rm -rf data/generated/*.jsonl
 	rm -rf metrics/*/*.csv metrics/data metrics/timing build dvc_plots *.egg-info .pytest_cache .ruff_cache .hypothesis
 
-distclean: clean ## Remove the virtual environment as well
-	rm -rf $(VENV)
+distclean: clean ## Remove the virtual environment as well (a container keeps its own)
+	test -e $(VENV)/halo-forge.image || rm -rf $(VENV)

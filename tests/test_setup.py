@@ -5,19 +5,24 @@ must not change the machine, and an interpreter that records pip, since an insta
 """
 
 import functools
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from stages.verifiers import REGISTRY
 
 ROOT = Path(__file__).parents[1]
+PINNED = "-c toolbox/constraints/setup.txt -e .[dev]"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COREUTILS = (
     "bash",
     "env",
@@ -177,7 +182,7 @@ def test_second_run_does_nothing_until_something_changes(machine: Machine) -> No
     machine.add_all_but()
     assert machine.setup().returncode == 0
     venv = machine.env["VENV"]
-    assert machine.recorded() == [f"venv {venv}", "pip install --progress-bar off -e .[dev]"]
+    assert machine.recorded() == [f"venv {venv}", f"pip install --progress-bar off {PINNED}"]
 
     again = machine.setup()
     assert (again.returncode, again.stdout, machine.recorded()) == (0, "", [])
@@ -186,8 +191,42 @@ def test_second_run_does_nothing_until_something_changes(machine: Machine) -> No
     assert machine.setup(TORCH_INDEX="https://example.org/cpu").returncode == 0
     assert machine.recorded() == [
         f"venv --clear {venv}",
-        "pip install --progress-bar off --extra-index-url https://example.org/cpu -e .[dev]",
+        f"pip install --progress-bar off --extra-index-url https://example.org/cpu {PINNED}",
     ]
+
+
+def test_the_environment_of_an_image_is_left_alone(machine: Machine) -> None:
+    """Neither root nor a package manager is there; another pyproject.toml is fine as long as its packages are."""
+    venv = Path(machine.env["VENV"])
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (venv / "bin" / "python").chmod(0o755)
+    mark = venv / "halo-forge.image"
+    mark.write_text(hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest() + "  -\n")
+    done = machine.setup()
+    assert (done.returncode, done.stdout, done.stderr, machine.recorded()) == (0, "", "", [])
+    mark.write_text("another\n")
+    assert machine.setup().returncode == 0
+
+    shutil.rmtree(venv)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)  # no packages at all
+    mark.write_text("another\n")
+    done = machine.setup()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {venv}: made for another pyproject.toml; build the image again: toolbox/build.sh"
+    )
+    assert machine.recorded() == []
+
+
+def test_torch_is_pinned_within_what_the_project_takes() -> None:
+    """Exactly, so that a commit gives the same metrics; pyproject.toml has room for the containers' ROCm builds."""
+    lines = (ROOT / "toolbox/constraints/setup.txt").read_text().splitlines()
+    (pin,) = [line for line in lines if not line.startswith("#")]
+    name, _, version = pin.partition("==")
+    wanted = {r.name: r.specifier for r in map(Requirement, PROJECT["dependencies"])}
+    assert name == "torch" and wanted["torch"].contains(version)
+    assert all(wanted["torch"].contains(f"{version}.0") for version in ("2.11", "2.12", "2.13"))
 
 
 def test_own_environment_on_the_path_is_not_the_interpreter(machine: Machine) -> None:
@@ -207,7 +246,7 @@ def test_failed_install_shows_why_and_is_tried_again(machine: Machine) -> None:
     assert "failed" in failed.stderr.splitlines()[-1]
     machine.recorded()
     assert machine.setup().returncode == 0
-    assert "pip install --progress-bar off -e .[dev]" in machine.recorded()
+    assert f"pip install --progress-bar off {PINNED}" in machine.recorded()
 
 
 def test_large_downloads_are_all_that_is_shown_of_pip(machine: Machine) -> None:

@@ -10,6 +10,7 @@ cd -P "$(dirname "$0")/.."
 
 venv=$(realpath -ms "${VENV:-.venv}")
 stamp=$venv/halo-forge.stamp
+constraints=toolbox/constraints/setup.txt
 log=${TMPDIR:-/tmp}/halo-forge-setup.$$.log
 # Of all that the installers print, only pip's large downloads (10 MB and more) and its last step are shown.
 progress='s|^ *Downloading (.*/)?([^ /]+ \([0-9]{2,}\.[0-9]+ MB\)).*|setup: downloading \2|p
@@ -85,6 +86,14 @@ shown() {
     logged "$@"
 }
 
+# A container's environment comes with its image: it has another torch, and is not this user's to change.
+if [[ -e $venv/halo-forge.image ]]; then
+    [[ $(cat "$venv/halo-forge.image") != "$(sha256sum <pyproject.toml)" ]] || exit 0
+    "$venv/bin/python" toolbox/image/assert_packages.py --pyproject pyproject.toml --extra dev ||
+        die "$venv: made for another pyproject.toml; build the image again: toolbox/build.sh"
+    exit 0
+fi
+
 # With the environment activated, `python3` would be its own, which cannot make the environment anew.
 PATH=:$PATH:
 PATH=${PATH//":$venv/bin:"/:}
@@ -101,7 +110,7 @@ python=$(find_python)
 
 # The scripts of an environment name its place and its interpreter: when one of these changes, it is made anew.
 place="$("$python" -V) in $venv"
-wanted="$place for pyproject.toml $(sha256sum <pyproject.toml)"
+wanted="$place for pyproject.toml $(cat pyproject.toml "$constraints" | sha256sum)"
 installed=$(cat "$stamp" 2>/dev/null || true)
 [[ $installed != "$wanted" ]] || exit 0
 
@@ -111,7 +120,8 @@ again=()
 rm -f "$stamp"
 logged "$python" -m venv "${again[@]}" "$venv"
 say "Python packages of pyproject.toml (minutes, the first time)"
-logged "$venv/bin/python" -m pip install --progress-bar off ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -e '.[dev]'
+logged "$venv/bin/python" -m pip install --progress-bar off ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
+    -c "$constraints" -e '.[dev]'
 echo "$wanted" >"$stamp" # last, so that an install which was cut short is taken up again
 rm -f "$log"
 say "done"

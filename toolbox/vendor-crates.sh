@@ -3,11 +3,13 @@
 #
 #   toolbox/vendor-crates.sh            cargo vendor, by toolbox/crates/Cargo.toml; needs crates.io or a mirror once
 #   toolbox/vendor-crates.sh --debian   Debian's packages of the same crates instead; needs apt once, as root or by sudo
+#   toolbox/vendor-crates.sh --image    those of the container that this runs in
 set -euo pipefail
 cd "$(dirname "$0")/crates"
 
 packages=(librust-tokio-dev librust-futures-dev)
 registry=/usr/share/cargo/registry
+image=/opt/halo-forge/toolbox/crates/vendor
 
 fail() {
     echo "error: $1" >&2
@@ -37,9 +39,16 @@ debian() {
     ln -s "$registry" vendor
 }
 
+image() {
+    [[ -d $image ]] || fail "--image: $image is not there; only the container of toolbox/Containerfile has it"
+    rm -rf vendor
+    ln -s "$image" vendor
+}
+
 case ${1:-} in
 "") vendor ;;
 --debian) debian ;;
-*) fail "unknown option '$1'; expected --debian or nothing" ;;
+--image) image ;;
+*) fail "unknown option '$1'; expected --debian, --image or nothing" ;;
 esac
 echo "toolbox/crates/vendor: $(find -L vendor -mindepth 1 -maxdepth 1 | wc -l) crates"
