@@ -165,9 +165,7 @@ def commit(api: "HfApi", repository: str, tag: str, files: dict[str, Path], befo
 
     beyond = sorted({file.rfilename for file in before.siblings or []} - files.keys() - {KEPT})
     if beyond:
-        print(
-            f"not of this release, and so not in the commit (earlier ones have them): {', '.join(beyond)}", flush=True
-        )
+        print(f"taken out, as the release does not have them (earlier commits do): {', '.join(beyond)}", flush=True)
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         *(CommitOperationAdd(name, path) for name, path in files.items()),
         *(CommitOperationDelete(name) for name in beyond),
@@ -204,8 +202,8 @@ def hub_faults(api: "HfApi", repository: str) -> Iterator[None]:
             status, url = error.response.status_code, error.response.url
             words = error.server_message or error.response.reason_phrase
             return f"{HINTS.get(status, 'the hub answers')} (HTTP {status} of {url.path}: {words})"
-        if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL | ConnectionError):
-            return f"cannot reach {api.endpoint}: {error or type(error).__name__}"
+        if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL | ConnectionError):  # the last is hf_xet's
+            return f"the connection to {api.endpoint} failed: {error or type(error).__name__}"
         return f"not pushed: {error}"
 
     try:
@@ -240,7 +238,10 @@ def main() -> None:
             print(f"a dry run: nothing was pushed or asked; the commit would be tagged {tag.partition('@')[2]}")
             return
         from huggingface_hub import HfApi
+        from huggingface_hub.utils import disable_progress_bars
 
+        if not sys.stderr.isatty():
+            disable_progress_bars()
         api = HfApi(token=token)
         with hub_faults(api, args.repository):
             done = push(api, args.repository, tag, files, args.public)

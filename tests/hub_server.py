@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,6 +62,7 @@ class Hub:
 
     def __init__(self, folder: Path) -> None:
         self.store = folder / "xet"
+        self.cas = f"local://{self.store}"  # where Xet sends to
         self.repositories: dict[str, Repository] = {}
         self.large: dict[str, bytes] = {}  # by git LFS
         self.calls: list[str] = []
@@ -126,30 +128,40 @@ class Hub:
             return self._create(json.loads(body))
         if line == "POST /api/validate-yaml":
             return self._validate(json.loads(body)["content"])
-        if match := re.fullmatch(r"POST /(.+)\.git/info/lfs/objects/batch", line):
+        return self._about_one(line, body, query)
+
+    def _about_one(self, line: str, body: bytes, query: dict[str, list[str]]) -> tuple[int, Any]:
+        if re.fullmatch(r"POST /(.+)\.git/info/lfs/objects/batch", line):
             return 200, {"transfer": "basic", "objects": [self._lfs(item) for item in json.loads(body)["objects"]]}
-        match = re.fullmatch(r"(\w+) /api/models/([\w.-]+/[\w.-]+)(?:/([\w-]+))?(?:/(.+))?", line)
+        match = re.fullmatch(r"(GET|POST) /api/models/([\w.-]+/[\w.-]+)(?:/([\w-]+))?(?:/(.+))?", line)
         if not match or match[2] not in self.repositories:
             return 404, "Repository not found"
-        method, name, what, revision = match.groups()
+        return self._asked(match[2], match[3] or "revision", match[4] or "main", body, "blobs" in query)
+
+    def _asked(self, name: str, what: str, revision: str, body: bytes, blobs: bool) -> tuple[int, Any]:
         repository = self.repositories[name]
-        if what == "refs":
-            return 200, self._refs(repository)
-        if what in (None, "revision"):
-            return 200, self._info(name, repository, repository.resolve(revision or "main"), "blobs" in query)
-        if what == "xet-write-token":
-            return 200, {"accessToken": "t", "exp": 4102444800, "casUrl": f"local://{self.store}"}
-        if what == "preupload":
-            return 200, {"files": [self._mode(repository, file["path"]) for file in json.loads(body)["files"]]}
-        if what == "commit":
-            return self._commit(name, repository, [json.loads(row) for row in body.splitlines()])
-        if (method, what) == ("POST", "tag"):
-            tag = json.loads(body)["tag"]
-            if tag in repository.tags:
-                return 409, "Tag reference exists already"
-            repository.tags[tag] = repository.resolve(revision)
-            return 200, {}
-        return 404, f"no {line} here"
+        answers: dict[str, Callable[[], tuple[int, Any]]] = {
+            "revision": lambda: (200, self._info(name, repository, repository.resolve(revision), blobs)),
+            "refs": lambda: (200, self._refs(repository)),
+            "preupload": lambda: (
+                200,
+                {"files": [self._mode(repository, f["path"]) for f in json.loads(body)["files"]]},
+            ),
+            "xet-write-token": lambda: (
+                200,
+                {"accessToken": "t", "exp": 4102444800, "casUrl": self.cas},
+            ),
+            "commit": lambda: self._commit(name, repository, [json.loads(row) for row in body.splitlines()]),
+            "tag": lambda: self._tag(repository, json.loads(body)["tag"], revision),
+        }
+        return answers[what]() if what in answers else (404, f"no {what} here")
+
+    @staticmethod
+    def _tag(repository: Repository, tag: str, revision: str) -> tuple[int, Any]:
+        if tag in repository.tags:
+            return 409, "Tag reference exists already"
+        repository.tags[tag] = repository.resolve(revision)
+        return 200, {}
 
     def _create(self, asked: dict[str, Any]) -> tuple[int, Any]:
         name = f"{asked['organization']}/{asked['name']}"

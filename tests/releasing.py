@@ -62,7 +62,7 @@ class Workspace:
         released, by name."""
         made = self.path / "build/release"
         shutil.copytree(model, made)
-        figures = {key: FIGURES for key in ("benchmark", "before", "validation")}
+        figures = dict.fromkeys(("benchmark", "before", "validation"), FIGURES)
         recipe = Recipe(Params(ROOT / "params.yaml").raw, {"synthetic": 9}, {"synthetic": 3})
         (made / "README.md").write_text(card("halo-coder", version, "cycle-1", "abc1234", recipe, figures))
         self.run(sys.executable, "-c", PUBLISH, version)

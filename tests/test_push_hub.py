@@ -5,17 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hf_xet
+import huggingface_hub.constants
 import pytest
+from huggingface_hub import HfApi
 
+from stages import push_hub
+from stages.common.errors import HaloForgeError, InputError
 from tests.hub_server import TOKEN, Hub
 from tests.releasing import Workspace
+from tests.test_setup import make
 
+Released = tuple[Workspace, dict[str, dict[str, bytes]]]
 BY_LFS = {"HF_HUB_DISABLE_XET": "1"}
 V1, V2 = "halo-coder@v0.1.0", "halo-coder@v0.2.0"
 
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> tuple[Workspace, dict[str, dict[str, bytes]]]:
+def released(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Released:
     """Two releases, the newer one in the workspace; what each holds."""
     workspace = Workspace(tmp_path_factory.mktemp("hub") / "repository")
     workspace.start("stages: {}\n")
@@ -44,11 +50,20 @@ def push(workspace: Workspace, hub: Hub, *arguments: str, code: int = 0, **extra
     return said
 
 
+def push_here(released: Released, hub: Hub, repository: str, public: bool = False, xet: bool = False) -> str:
+    """The same of the newest release within this process."""
+    api = HfApi(endpoint=hub.url, token=TOKEN)
+    files = push_hub.files_in(released[0].path / "models/release")
+    with pytest.MonkeyPatch.context() as patch, push_hub.hub_faults(api, repository):
+        patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", not xet)
+        return push_hub.push(api, repository, V2, files, public)
+
+
 def arrived(hub: Hub, name: str, revision: str) -> dict[str, bytes | None]:
     return {path: stored.content for path, stored in hub.files(name, revision).items()}
 
 
-def test_the_newest_release_arrives_byte_for_byte(released, hub: Hub) -> None:
+def test_the_newest_release_arrives_byte_for_byte(released: Released, hub: Hub) -> None:
     workspace, contents = released
     said = push(workspace, hub, "org/coder")
     assert f"{V2}: commit " in said
@@ -64,7 +79,7 @@ def test_the_newest_release_arrives_byte_for_byte(released, hub: Hub) -> None:
     assert not any(word in call for call in hub.calls[before:] for word in ("preupload", "commit/", "tag/"))
 
 
-def test_what_the_tag_names_is_pushed_and_not_what_lies_here(released, hub: Hub) -> None:
+def test_what_the_tag_names_is_pushed_and_not_what_lies_here(released: Released, hub: Hub) -> None:
     workspace, contents = released
     config = workspace.path / "models/release/config.json"
     before = config.read_bytes()
@@ -76,13 +91,13 @@ def test_what_the_tag_names_is_pushed_and_not_what_lies_here(released, hub: Hub)
         config.write_bytes(before)
     assert arrived(hub, "org/coder", "v0.2.0") == contents["v0.2.0"]
     said = push(workspace, hub, "org/coder", "--version", "v0.1.0")
-    assert "taken out, as the release has them not (earlier commits do): empty.txt, extra/notes é.txt" in said
+    assert "taken out, as the release does not have them (earlier commits do): empty.txt, extra/notes é.txt" in said
     assert arrived(hub, "org/coder", "main") == contents["v0.1.0"]
     assert arrived(hub, "org/coder", "v0.2.0") == contents["v0.2.0"], "the earlier commit is as it was"
     assert not list((workspace.path / "build/push-hub").iterdir()), "what was fetched is gone"
 
 
-def test_large_files_go_by_xet_where_the_hub_has_it(released, hub: Hub, tmp_path: Path) -> None:
+def test_large_files_go_by_xet_where_the_hub_has_it(released: Released, hub: Hub, tmp_path: Path) -> None:
     workspace, contents = released
     push(workspace, hub, "org/coder", HF_HUB_DISABLE_XET="0")
     assert any("xet-write-token" in call for call in hub.calls)
@@ -97,7 +112,7 @@ def test_large_files_go_by_xet_where_the_hub_has_it(released, hub: Hub, tmp_path
     assert out.read_bytes() == own
 
 
-def test_a_dry_run_lists_all_and_asks_nothing(released, hub: Hub) -> None:
+def test_a_dry_run_lists_all_and_asks_nothing(released: Released, hub: Hub) -> None:
     workspace, contents = released
     said = push(workspace, hub, "org/coder", "--dry-run", HF_TOKEN="")
     assert hub.calls == []
@@ -107,11 +122,9 @@ def test_a_dry_run_lists_all_and_asks_nothing(released, hub: Hub) -> None:
     sizes = {name: int(size.replace(",", "")) for size, name in lines if name in contents["v0.2.0"]}
     assert sizes == {name: len(data) for name, data in contents["v0.2.0"].items()}
     assert f"{sum(sizes.values()):,}  bytes in {len(sizes)} files" in said
-    make = ("make", "-o", "setup", "-f", "Makefile", "push-hub")
-    assert make
 
 
-def test_a_push_that_was_cut_off_goes_on(released, hub: Hub) -> None:
+def test_a_push_that_was_cut_off_goes_on(released: Released, hub: Hub) -> None:
     workspace, contents = released
     hub.faults["tag/"] = (500, "tomorrow perhaps")
     said = push(workspace, hub, "me/coder", code=1)
@@ -124,26 +137,26 @@ def test_a_push_that_was_cut_off_goes_on(released, hub: Hub) -> None:
     assert arrived(hub, "me/coder", "v0.2.0") == contents["v0.2.0"]
 
 
-def test_what_is_public_and_what_is_another_version_stays(released, hub: Hub) -> None:
-    workspace, _ = released
+def test_what_is_public_and_what_is_another_version_stays(released: Released, hub: Hub) -> None:
     hub.add("org/open", private=False)
-    assert "org/open: is public on the hub, expected private" in push(workspace, hub, "org/open", code=1)
+    with pytest.raises(HaloForgeError, match=r"^org/open: is public on the hub, expected private, as PUBLIC=1"):
+        push_here(released, hub, "org/open")
     assert hub.repositories["org/open"].messages == ["initial commit"]
-    push(workspace, hub, "org/open", "--public")
-    push(workspace, hub, "org/new", "--public")
+    push_here(released, hub, "org/open", public=True)
+    push_here(released, hub, "org/new", public=True)
     assert not hub.repositories["org/new"].private
-    assert "org/new: is public on the hub, expected private" in push(workspace, hub, "org/new", code=1)
     hub.add("org/shut")
-    assert "org/shut: is private on the hub, expected public" in push(workspace, hub, "org/shut", "--public", code=1)
+    with pytest.raises(HaloForgeError, match=r"^org/shut: is private on the hub, expected public, as asked for"):
+        push_here(released, hub, "org/shut", public=True)
     hub.repositories["org/shut"].tags["v0.2.0"] = hub.repositories["org/shut"].resolve("main")
-    assert "org/shut: has another v0.2.0 (" in push(workspace, hub, "org/shut", code=1)
+    with pytest.raises(HaloForgeError, match=r"^org/shut: has another v0\.2\.0 \(9 files, such as README\.md\)$"):
+        push_here(released, hub, "org/shut")
 
 
-def test_what_arrives_otherwise_gets_no_tag(released, hub: Hub) -> None:
-    workspace, _ = released
+def test_what_arrives_otherwise_gets_no_tag(released: Released, hub: Hub) -> None:
     hub.corrupts = True
-    said = push(workspace, hub, "org/coder", code=1)
-    assert f"is not as {V2} (1 files, such as config.json); not tagged" in said
+    with pytest.raises(HaloForgeError, match=rf"is not as {V2} \(1 files, such as config\.json\); not tagged"):
+        push_here(released, hub, "org/coder")
     assert not hub.repositories["org/coder"].tags
 
 
@@ -158,30 +171,63 @@ def test_what_arrives_otherwise_gets_no_tag(released, hub: Hub) -> None:
         ("PUT /upload", 400, "org/coder: the hub answers (HTTP 400 of /upload/"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(released, hub: Hub, fault: str, status: int, told: str) -> None:
+def test_what_the_hub_refuses_is_one_line(released: Released, hub: Hub, fault: str, status: int, told: str) -> None:
     hub.faults[fault] = (status, f"no,\nnot with {TOKEN}")
-    said = push(released[0], hub, "org/coder", code=1)
-    assert told in said
-    assert f"HTTP {status} of /" in said
+    with pytest.raises(HaloForgeError) as error:
+        push_here(released, hub, "org/coder")
+    said = str(error.value)
+    assert said.startswith(told)
+    assert f"(HTTP {status} of /" in said
     assert "no, not with [token]" in said
-    assert all(not repository.tags for repository in hub.repositories.values())
+    assert TOKEN not in said
+    assert "\n" not in said
+    assert not any(repository.tags for repository in hub.repositories.values())
 
 
-def test_what_is_wrong_is_told_in_one_line(released, hub: Hub) -> None:
+def test_a_hub_that_is_not_there_is_one_line(released: Released, hub: Hub) -> None:
     workspace, _ = released
-    assert "no token for the hub: set HF_TOKEN, or run `hf auth login`" in push(workspace, hub, "a/b", code=1, HF_TOKEN="")
-    assert "the hub refuses the token" in push(workspace, hub, "org/b", code=1, HF_TOKEN="hf_another-one")
-    assert "nobody/b: the token may not write there" in push(workspace, hub, "nobody/b", code=1)
-    calls = len(hub.calls)
-    for name in ("coder", "", "a/b/c", "a/b c", "-a/b", "a/b.git", "https://huggingface.co/a/b"):
-        assert f"REPO: found '{name}', expected OWNER/NAME" in push(workspace, hub, name, code=1) or name.startswith("-")
-    said = push(workspace, hub, "a/b", "--version", "v9.0.0", code=1)
-    assert said == f"error: halo-coder@v9.0.0: no such release; there are: v0.2.0, v0.1.0\n"
-    assert "--version: found '0.1.0', expected v and" in push(workspace, hub, "a/b", "--version", "0.1.0", code=1)
-    assert "other: no release has a tag here" in push(workspace, hub, "a/b", "--name", "other", code=1)
-    assert len(hub.calls) == calls, "none of these asks the hub"
     hub.faults["repos/create"] = None
-    assert f"org/b: cannot reach {hub.url}: " in push(workspace, hub, "org/b", code=1)
+    with pytest.raises(HaloForgeError, match=rf"^org/b: the connection to {hub.url} failed: \w+"):
+        push_here(released, hub, "org/b")
+    hub.faults = {"xet-write-token": (403, "no rights")}
+    with pytest.raises(HaloForgeError, match=r"^org/b: the connection to .* failed: .*403 Forbidden"):
+        push_here(released, hub, "org/b", xet=True)
     closed = "http://127.0.0.1:9"
-    assert f"org/b: cannot reach {closed}: " in push(workspace, hub, "org/b", code=1, HF_ENDPOINT=closed)
-    assert "org/b: cannot reach" in push(workspace, hub, "org/b", code=1, HF_HUB_OFFLINE="1")
+    assert f"org/b: the connection to {closed} failed: " in push(workspace, hub, "org/b", code=1, HF_ENDPOINT=closed)
+    assert "org/b: the connection to" in push(workspace, hub, "org/b", code=1, HF_HUB_OFFLINE="1")
+
+
+def test_what_is_wrong_is_told_before_the_hub_is_asked(released: Released, hub: Hub) -> None:
+    workspace, _ = released
+    said = push(workspace, hub, "a/b", code=1, HF_TOKEN="")
+    assert said == "error: no token for the hub: set HF_TOKEN, or run `hf auth login`\n"
+    said = push(workspace, hub, "a/b", "--version", "v9.0.0", code=1)
+    assert said == "error: halo-coder@v9.0.0: no such release; there are: v0.2.0, v0.1.0\n"
+    said = push(workspace, hub, "coder", code=1)
+    assert said.startswith("error: REPO: found 'coder', expected OWNER/NAME of letters, digits")
+    assert "other: no release has a tag here" in push(workspace, hub, "a/b", "--name", "other", code=1)
+    assert hub.calls == []
+    for name in ("", "a/b/c", "a/b c", "-a/b", "a/b.git", "https://huggingface.co/a/b"):
+        with pytest.raises(InputError, match=r"^REPO: found '.*', expected OWNER/NAME"):
+            push_hub.expect_repository(name)
+    with pytest.raises(InputError, match=r"^--version: found '0\.1\.0', expected v and a semantic version"):
+        push_hub.chosen("halo-coder", "0.1.0")
+
+
+def test_a_token_that_the_hub_does_not_know(released: Released, hub: Hub) -> None:
+    workspace, _ = released
+    said = push(workspace, hub, "org/b", code=1, HF_TOKEN="hf_another-one")
+    assert "org/b: the hub refuses the token" in said
+    assert "hf_another-one" not in said
+    with pytest.raises(HaloForgeError, match=r"^nobody/b: the token may not write there"):
+        push_here(released, hub, "nobody/b")
+
+
+def test_only_public_1_publishes_and_dry_run_0_is_none() -> None:
+    def made(*settings: str) -> list[str]:
+        return make("--no-print-directory", "-n", "-o", "setup", "push-hub", "REPO=org/coder", *settings).split()[1:]
+
+    plain = ["-m", "stages.push_hub", '"org/coder"', "--name", '"halo-coder"']
+    assert made() == made("PUBLIC=0", "DRY_RUN=0") == plain
+    assert made("VERSION=v0.1.0", "PUBLIC=1") == [*plain, "--version", '"v0.1.0"', "--public"]
+    assert made("DRY_RUN=1") == [*plain, "--dry-run"]
