@@ -149,7 +149,7 @@ def prepared(api: "HfApi", repository: str, public: bool) -> "ModelInfo":
     """
     api.create_repo(repository, private=not public, exist_ok=True)
     found = api.model_info(repository)
-    if found.private is not None and found.private == public:
+    if bool(found.private) == public:  # what the hub does not say is taken for public
         expected = "private, as PUBLIC=1 (--public) is not given" if not public else "public, as asked for"
         state = "private" if found.private else "public"
         raise HaloForgeError(f"{repository}: is {state} on the hub, expected {expected}; its settings there change it")
