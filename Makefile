@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft plan control grpo generate serve merge report compare why verify-diff release promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods toolbox clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge report compare why verify-diff release push-hub promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods toolbox clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ verify-diff: setup ## List the verdicts that today's verifiers and settings woul
 
 release: setup ## Release the cycle that is best on validation (or CYCLE=2) as VERSION=v0.1.0: merge, check, card, commit, gto tag
 	$(BIN)/python -m stages.release --version "$(VERSION)" --name "$(NAME)" $(if $(filter command,$(origin CYCLE)),--cycle $(CYCLE))
+
+push-hub: setup ## Push a release to the Hugging Face hub: REPO=org/name (VERSION=v0.1.0: not the newest; PUBLIC=1; DRY_RUN=1)
+	$(BIN)/python -m stages.push_hub "$(REPO)" --name "$(NAME)" $(if $(VERSION),--version "$(VERSION)") $(if $(filter 1,$(PUBLIC)),--public) $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 promote: setup ## Put a release into a stage: VERSION=v0.1.0 STAGE=prod
 	$(BIN)/gto assign "$(NAME)" --version "$(VERSION)" --stage "$(STAGE)"

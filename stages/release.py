@@ -23,7 +23,6 @@ from typing import Any
 import yaml
 from gto.api import register
 from gto.exceptions import GTOException
-from semver import Version
 
 from stages.common import records
 from stages.common.card import Recipe, card
@@ -34,12 +33,12 @@ from stages.common.files import replacing
 from stages.common.lineage import FIGURES
 from stages.common.params import Params, argument_parser
 from stages.common.records import Sample, Task
+from stages.common.releases import NAME, is_version, release_tags
 from stages.common.revisions import BESIDE, Revision
 from stages.settings.benchmark import BenchmarkSettings
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 
-NAME = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
 PATH = Path("models/release")
 MADE = ("dvc.yaml", f"{PATH}.dvc")  # what a release commits
 TRIED = Path("build/release")  # where it is made and tried first
@@ -53,11 +52,6 @@ def dvc(*arguments: str) -> str:
     return said(sys.executable, "-m", "dvc", *arguments)
 
 
-def is_version(text: str) -> bool:
-    """Whether it is v and a semantic version, which is what gto takes."""
-    return text.startswith("v") and Version.is_valid(text[1:])
-
-
 def expect_ready(tag: str) -> None:
     """Raise HaloForgeError, saying what to do, unless the tag is free and all is committed, reproduced and pushed."""
     if said("git", "tag", "--list", tag).strip():
@@ -69,7 +63,9 @@ def expect_ready(tag: str) -> None:
         raise HaloForgeError(f"{changed[0][3:]}: not committed (of {len(changed)}){hint}")
     stale = json.loads(dvc("status", "--json"))
     if list(stale) == [f"{PATH}.dvc"]:
-        raise HaloForgeError(f"{PATH}: not as it was released; `dvc checkout -f {PATH}.dvc` brings that back")
+        raise HaloForgeError(
+            f"{PATH}: not as it was released; `dvc checkout -f {PATH}.dvc`, or `dvc pull`, brings that back"
+        )
     if stale:
         raise HaloForgeError(f"{next(iter(stale))}: not up to date (of {len(stale)}); run `dvc repro` and commit first")
     if has_remote():
@@ -109,18 +105,12 @@ def chosen(params: Params, cycle: str) -> str:
     return max(fit, key=lambda model: fit[model])  # of equals the first: it has had the least training
 
 
-def last_release(name: str) -> str | None:
-    """The tag of the version released last."""
-    tags = said("git", "tag", "--list", f"{name}@v*", "--sort=-creatordate").split()
-    return next((tag for tag in tags if is_version(tag.partition("@")[2])), None)
-
-
 def expect_no_regress(name: str, checkpoint: str) -> str:
     """A sentence about validation; HaloForgeError where the checkpoint lies below the last release."""
     with Revision() as here:
         own, tasks = validation(here, checkpoint), here.digest(VALIDATION)
     told = "validation pass@1 {:.3f} [{:.3f}, {:.3f}]".format(*(own[key] for key in FIGURES))
-    tag = last_release(name)
+    tag = next(iter(release_tags(name)), None)
     if tag is None:
         return f"{checkpoint}: {told}; the first release"
     with Revision(tag) as then:

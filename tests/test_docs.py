@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,7 @@ from stages.settings.generate import PRESETS, GenerateSettings
 from stages.sources import SOURCES
 from tests.conftest import ROOT, Run, write_lines
 from tests.llm.server import Scripted, good
+from tests.test_readme import commands
 
 DOCS = ROOT / "docs"
 
@@ -54,6 +56,16 @@ def test_settings_of_sources_are_valid() -> None:
         if settings is not None:
             SOURCES[name].settings.parse(settings, name)
     assert set(SOURCES) == set(yaml.safe_load(block("DATA.md", "yaml"))["sources"])
+
+
+def test_make_commands_are_targets() -> None:
+    """With the settings that the pages give them; none is run."""
+    listed = [
+        c for page in DOCS.glob("*.md") for c in commands(page.read_text(encoding="utf-8")) if c.startswith("make ")
+    ]
+    assert "make push-hub REPO=org/name" in listed
+    for command in listed:
+        subprocess.run([*command.split(), "-n"], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_links_lead_somewhere() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.s3 import KEYS, s3_store
 from tests.sources.hub_layout import CODEFORCES_ROW, HUMANEVAL_ROW, write_codeforces, write_humaneval
 from tests.test_readme import commands
 
@@ -315,10 +316,32 @@ def test_a_release_is_made_explained_and_fetched(project: Project, tmp_path: Pat
     hook.unlink()
     assert project.run("git", "status", "--porcelain") == ""
     assert project.run("dvc", "status").strip().endswith("up to date.")
-    # The best on validation is next, unless it lies below.
-    said = project.run("python", "-m", "stages.release", "--version", "v0.2.0", "--name", "coder")
-    assert re.search(r"cycle-\d: validation pass@1 .*, beside .* of coder@v0.1.0", said)
-    # In and out of a stage.
+
+
+def test_the_next_release_goes_to_s3_and_is_explained_from_there(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    with s3_store("halo-forge") as store:
+        project.run("dvc", "remote", "add", "-d", "cloud", store.url)
+        project.run("dvc", "remote", "modify", "cloud", "endpointurl", store.endpoint)
+        project.commit("S3")
+        release = ("python", "-m", "stages.release", "--version", "v0.2.0", "--name", "coder")
+        assert "not on the DVC remote" in project.run(*release, code=1)
+        project.run("dvc", "push", "-q")
+        said = project.run(*release)  # of the best on validation, unless it lies below
+        assert re.search(r"cycle-\d: validation pass@1 .*, beside .* of coder@v0.1.0", said)
+        clone = Project(tmp_path / "from S3")
+        project.run("git", "clone", "-q", ".", str(clone.path))
+        why = ("python", "-m", "stages.why", "coder@v0.2.0")
+        assert clone.run(*why) == project.run(*why)
+        clone.run("dvc", "pull", "-q", "models/release.dvc")
+        for path in (project.path / "models/release").iterdir():
+            assert (clone.path / "models/release" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_release_is_put_into_a_stage_and_taken_out(project: Project) -> None:
     make = ("make", "-o", "setup", f"VENV={sys.prefix}", "NAME=coder", "STAGE=prod")
     project.run(*make, "promote", "VERSION=v0.1.0")
     time.sleep(1.1)  # gto goes by the tags' seconds

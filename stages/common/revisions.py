@@ -71,18 +71,39 @@ class Revision:
             self._copy(path, copy)
         return copy
 
+    def copy_folder(self, path: str, folder: Path) -> None:
+        """Copy all files below a directory of the revision into `folder`, out of git or DVC's cache or remote.
+
+        Raises InputError as `fetch` does.
+        """
+        with self._reading(path):
+            found = self._files.find(path)
+        if not found:
+            raise InputError(f"{path}: no such folder at {self.name}")
+        for file in found:
+            copy = folder / Path(file).relative_to(path)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            self._copy(file, copy)
+
     def _copy(self, path: str, copy: Path) -> None:
-        from dvc.exceptions import DvcException
+        with self._reading(path):
+            self._files.get_file(path, str(copy))
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        """Turn what DVC, and the client of its remote, raise about a path into InputError."""
+        from dvc_data.index import DataIndexDirError
 
         try:
-            self._files.get_file(path, str(copy))
-        except FileNotFoundError:
-            raise InputError(
-                f"{path}: the content at {self.name} is neither in DVC's cache nor on a remote; "
-                "run `dvc fetch --all-tags` where they are, or reproduce the revision"
-            ) from None
-        except (DvcException, OSError) as error:
-            raise InputError(f"{path} at {self.name}: {' '.join(str(error).split())}") from None
+            yield
+        except Exception as error:  # each remote's client has classes of its own: botocore's are no OSError
+            cause = error.__cause__ if isinstance(error, DataIndexDirError) else error
+            if isinstance(cause, FileNotFoundError):
+                raise InputError(
+                    f"{path}: the content at {self.name} is neither in DVC's cache nor on a remote; "
+                    "run `dvc fetch --all-tags` where they are, or reproduce the revision"
+                ) from None
+            raise InputError(f"{path} at {self.name}: {' '.join(str(cause).split())}") from None
 
     def params(self) -> dict[str, Any]:
         """params.yaml, decoded and not checked: an older one may not have all that is known today."""
@@ -113,11 +134,14 @@ class Revision:
             self._outputs = outputs(self.fetch("dvc.lock")) if self.has("dvc.lock") else {}
         return self._outputs.get(path)
 
+    def artifact(self, name: str) -> dict[str, Any]:
+        """The entry of `name` under `artifacts` in dvc.yaml; empty where there is none."""
+        graph = read_yaml(self.fetch("dvc.yaml")) if self.has("dvc.yaml") else None
+        return ((graph or {}).get("artifacts") or {}).get(name) or {}
+
     def released(self, name: str) -> str | None:
         """The checkpoint that the artifact `name` of dvc.yaml came from; None where there is no such artifact."""
-        graph = read_yaml(self.fetch("dvc.yaml")) if self.has("dvc.yaml") else None
-        entry = ((graph or {}).get("artifacts") or {}).get(name) or {}
-        found = (entry.get("meta") or {}).get("checkpoint")
+        found = (self.artifact(name).get("meta") or {}).get("checkpoint")
         return found if isinstance(found, str) else None
 
 
