@@ -107,8 +107,12 @@ def test_an_adapter_on_weights_of_four_bits(checkpoint: Path, tmp_path: Path) ->
     ids = torch.tensor([rows(checkpoint, 1)[0]["input_ids"]])
     whole = load.load_model(tmp_path / "adapter", compute)
     assert not any(isinstance(layer, Linear4bit) for layer in whole.modules()), "sampled with all bits"
-    alike = torch.cosine_similarity(whole(ids).logits.float(), result.model(ids).logits.float(), dim=-1)
-    assert alike.mean() > 0.9
+    trained = result.model(ids).logits.float()
+    alike, untrained = (
+        torch.cosine_similarity(model(ids).logits.float(), trained, dim=-1).mean()
+        for model in (whole, load.load_model(checkpoint, compute))
+    )
+    assert alike > max(0.8, untrained), "the adapter does on all bits what it does on four, nearly"
 
 
 def test_bf16_trains_on_the_cpu(checkpoint: Path, tmp_path: Path) -> None:

@@ -203,4 +203,4 @@ def test_the_pinned_packages_are_those_of_the_project() -> None:
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     for requirement in map(Requirement, wanted):
         if requirement.name != "torch":
-            assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+            assert requirement.specifier.contains(pins[requirement.name.lower().replace("_", "-")]), requirement
