@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro raft plan control grpo generate serve merge report compare why verify-diff release push-hub promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods toolbox clean distclean
+.PHONY: help setup repro raft plan control grpo generate serve merge report watch compare why verify-diff release push-hub promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods toolbox clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ merge: setup ## Merge an adapter and its base into a whole model: MODEL=models/c
 
 report: setup ## Write the report as one HTML page and as Markdown, to build/report: what is in metrics/ and data/
 	$(BIN)/python -m stages.page
+
+watch: setup ## Show what runs, from another terminal: stage, rate, time left, pass rate so far, load and memory; Ctrl-C ends it
+	@$(BIN)/python -m stages.watch
 
 compare: setup ## Compare two revisions' checkpoints, paired by task: A=v0.1.0 B=HEAD (or REVISION:CHECKPOINT; TASK=...)
 	$(BIN)/python -m stages.compare "$(A)" $(if $(B),"$(B)") $(if $(TASK),--task "$(TASK)")
