@@ -70,7 +70,7 @@ def check_parity(full: bool) -> Result:
     found = [away(*heads, padded) for heads in HEADS for padded in (False, True)]
     worst, where = max(found)
     figures = {"worst_deviation": worst, "where": where, "tolerance": TOLERANCE, "cases": len(found)}
-    told = f"{worst:.2%} at most from float32 on the CPU ({where}; {len(found)} cases, forward and backward)"
+    told = f"{worst:.2%} at most from float32 on the CPU, forward and backward ({where}; {len(found)} cases)"
     if worst < TOLERANCE:
         return Result(6, "attention's parity", "pass", told, figures=figures)
     return Result(6, "attention's parity", "fail", told, f"less than {TOLERANCE:.0%}", FALLBACK, figures)
@@ -92,7 +92,7 @@ def check_speed(full: bool) -> Result:
     times = {name: min(seconds(way) for _ in range(ROUNDS)) for name, way in ways.items()}
     ratio = times["eager"] / times["sdpa"]
     able = kernels(tensors)
-    told = f"{ratio:.1f} times the plain formula's speed, forward and backward; kernels: {', '.join(able) or 'none'}"
+    told = f"{ratio:.1f} times the plain formula's speed; kernels: {', '.join(able) or 'none'}"
     figures = {"times_eager": round(ratio, 3), "kernels": able}
     if device.type == "cuda" and not {"flash", "efficient"} & set(able):
         remedy = "ROCm: export TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL=1 before the start; else see torch's build"

@@ -7,8 +7,8 @@ from pathlib import Path
 from toolbox.checks.results import number, text
 
 VENDOR, DEVICE = "0x1002", "0x1586"  # AMD's Radeon 8060S and 8050S, the GPU of Strix Halo
-NONE = f"no Strix Halo here (no device {VENDOR[2:]}:{DEVICE[2:]} in /sys/bus/pci)"
-ELSEWHERE = "run it on the box; if this is one, see that /sys is mounted"
+NONE = f"no Strix Halo here (PCI device {VENDOR[2:]}:{DEVICE[2:]})"
+ELSEWHERE = "run it on the box, with /sys mounted"
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def check_device(full: bool) -> list[Result]:
 def judge(box: Box | None, found: dict[str, Any]) -> list[Result]:
     """Build, architecture and memory."""
     if box is None:
-        gpu = f"{found['gpu']}, {gib(found['memory_bytes'])}" if "gpu" in found else "no GPU that torch knows"
-        why = f"{NONE}; torch {found['torch']}: {gpu}"
+        gpu = f"{found['gpu']}, {gib(found['memory_bytes'])}" if "gpu" in found else "no GPU"
+        why = f"{NONE}; torch {found['torch']} sees {gpu}"
         return [Result(3, "torch and HIP", "skipped", why, remedy=ELSEWHERE, figures=found)]
     return [_build(found), _architecture(found), _memory(box, found)]
 

@@ -100,7 +100,7 @@ class _Child:
         code = self._process.poll()
         if code is None:
             dead = self._kill()
-            how = f"no answer in {seconds:.0f} s" + ("" if dead else "; it cannot be killed: restart the machine")
+            how = f"no answer in {seconds:g} s" + ("" if dead else "; it cannot be killed: restart the machine")
         elif code < 0:
             how = f"the process was ended by {_signal(-code)}"
         else:

@@ -49,7 +49,7 @@ def judge(before: Sequence[str] | None, after: Sequence[str] | None) -> Result:
         return Result(12, "kernel log", "fail", f"during this check: {_told(new)}", "no fault of the GPU", REMEDY)
     if earlier := faults(before):
         return Result(12, "kernel log", "warning", f"since the start: {_told(earlier)}", "no fault of the GPU", REMEDY)
-    return Result(12, "kernel log", "pass", "no MES fault, ring timeout, page fault or reset since the start")
+    return Result(12, "kernel log", "pass", "no MES fault, ring timeout, page fault or GPU reset since the start")
 
 
 def _told(found: dict[str, list[str]]) -> str:

@@ -30,7 +30,7 @@ def check_nf4(full: bool) -> Result:
     right = x.float().cpu() @ written.t()
     off = float((found - right).abs().max() / right.abs().max())
     lost = float((written - weight.float().cpu()).norm() / weight.float().cpu().norm())
-    told = f"product {off:.2%} away from that of the written out weights, which have lost {lost:.1%}"
+    told = f"product {off:.2%} from that of the weights written out, which have lost {lost:.1%}"
     figures = {"product_deviation": off, "weights_deviation": lost, "bitsandbytes": bitsandbytes.__version__}
     if off < NEAR and lost < LOST:
         return Result(8, "nf4", "pass", told, figures=figures)
