@@ -85,8 +85,8 @@ lint: setup ## Check style and formatting of Python, shell code and Containerfil
 format: setup ## Format the Python code and mend what ruff can mend
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-doctor: ## Tell what this machine has and what it lacks; installs nothing
-	@$(or $(wildcard $(BIN)/python),python3) -m stages.doctor
+doctor: ## Tell what this machine has and lacks, what it computes and how fast (FULL=1: takes minutes); installs nothing
+	@$(or $(wildcard $(BIN)/python),python3) -m stages.doctor --selfcheck $(if $(FULL),full,quick)
 
 bench-sample: setup ## Measure sampling: tokens per second beside transformers' own ways
 	$(BIN)/python -m benchmarks.sampling

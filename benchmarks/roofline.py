@@ -13,6 +13,7 @@ from benchmarks.library import plain_generate
 from stages.lm import devices
 from stages.lm.capacity import cache_bytes, fitting_batch, free_memory
 from stages.lm.decoding import Decoder, Drawn
+from stages.lm.measuring import bandwidth, wait
 from stages.lm.rows import NAME
 
 SHAPES = {  # hidden, layers, heads, key-value heads, intermediate, vocabulary: the models' config.json
@@ -60,23 +61,6 @@ def bytes_moved(weights: int, steps: int, token: int, prompts: Sequence[int], dr
     return weights * steps + token * cached
 
 
-def bandwidth() -> float:
-    """Bytes per second read and written by copies of a quarter of a GiB, the best of ten."""
-    source = torch.empty(1 << 28, dtype=torch.uint8, device=devices.device())
-    target, best = torch.empty_like(source), float("inf")
-    for _ in range(10):
-        began = time.perf_counter()
-        target.copy_(source)
-        _wait()
-        best = min(best, time.perf_counter() - began)
-    return 2 * source.numel() / best
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def measure_shape(name: str, prompts: int = PROMPTS, samples: int = SAMPLES, new_tokens: int = NEW_TOKENS) -> Table:
     """Tokens per second of the loop of ours and of `generate` with batch 8 padded (a part of the prompts), and the
     share of the roofline: the time that moving the bytes takes at the measured bandwidth, over the time it took."""
@@ -95,7 +79,7 @@ def measure_shape(name: str, prompts: int = PROMPTS, samples: int = SAMPLES, new
     decoder.ends, decoder.steps = ends, 0
     began = time.perf_counter()
     drawn = decoder.draw(asked, samples, [new_tokens] * prompts, 0)
-    _wait()
+    wait()
     seconds = time.perf_counter() - began
     tokens = sum(len(answer.ids) for answers in drawn for answer in answers)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -118,5 +102,5 @@ def _padded(model: Any, prompts: list[list[int]], new_tokens: int, ends: list[in
     for start in range(0, len(prompts), 8):
         rows = plain_generate(model, prompts[start : start + 8], 1, new_tokens, ends, 0, temperature=1.0, top_p=0.95)
         tokens += sum(map(len, rows))
-    _wait()
+    wait()
     return tokens / (time.perf_counter() - began)

@@ -171,7 +171,7 @@ def utilisation(shape: str) -> Table:
             trainer.train()
             seconds = time.perf_counter() - began
         tokens = len(rows) * LONGEST
-        share = training_flops(trainer.model, tokens, tokens * LONGEST) / seconds / matmul_rate(torch.bfloat16)
+        share = training_flops(trainer.model, tokens, tokens * LONGEST) / seconds / matmul_rate(torch.bfloat16)[0]
         table.add_row(name, f"{tokens / seconds:,.0f}", f"{share:.0%}")
     return table
 

@@ -1,8 +1,9 @@
 """What this machine has and what it lacks, with the way to get it: `python -m stages.doctor [--json]`.
 
 Every verifier judges its self-tests, as the active profile has it set up; `--verifier module:Class` adds one's own.
-Exits with 1 when something is missing that the tiny profile needs, or when a verifier does not judge as it must; what
-only other profiles use is a warning.
+`--selfcheck` goes on with toolbox/check.py: the GPU, what torch computes, and how fast. Exits with 1 when something is
+missing that the tiny profile needs, when a verifier does not judge as it must, or when the self-check fails; what only
+other profiles use is a warning.
 """
 
 import argparse
@@ -14,11 +15,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Literal
 
 from stages.common.cli import run
 
 GIB = 1024**3
+CHECK = Path(__file__).parents[1] / "toolbox" / "check.py"
 NEEDED_VERIFIERS = ("pytest",)  # by the tiny profile
 LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets", "dvc", "pydantic", "pytest")
 ACCELERATOR_LIBRARIES = ("flash-attn", "bitsandbytes")
@@ -170,10 +173,17 @@ def all_rows(own: list[str]) -> Iterator[Row]:
     yield from check_machine()
 
 
+def self_check(length: str) -> bool:
+    """Whether toolbox/check.py fails, which prints for itself. Without torch it still reads what the kernel shows."""
+    print("\nself-check (toolbox/check.py):", flush=True)
+    return subprocess.run([sys.executable, CHECK, f"--{length}"], check=False).returncode != 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the rows as a JSON list")
     parser.add_argument("--verifier", action="append", default=[], metavar="MODULE:CLASS", help="one of one's own, too")
+    parser.add_argument("--selfcheck", choices=["quick", "full"], help="then toolbox/check.py (not with --json)")
     options = parser.parse_args()
     rows = []
     for row in all_rows(options.verifier):
@@ -183,8 +193,11 @@ def main() -> None:
             print(f"{row.state:8} {row.name:18} {row.found}{remedy}", flush=True)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
+    failed = bool(options.selfcheck) and not options.json and self_check(options.selfcheck)
     if any(row.state in ("missing", "wrong") for row in rows):
         sys.exit("error: something that the tiny profile needs is missing, or a verifier is wrong (marked above)")
+    if failed:  # which it has said
+        sys.exit(1)
 
 
 if __name__ == "__main__":

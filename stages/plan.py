@@ -104,7 +104,7 @@ def stages(profile: Profile, shape: Shape, tasks: work.Counts) -> list[Row]:
     """Memory (bytes by purpose), tokens and hours of each heavy stage."""
     dtype, device = profile.compute.dtype, profile.plan.device
     kind = "cpu" if device == "cpu" else "cuda"
-    rates = work.PUBLISHED[device]
+    rates = work.rates_of(device, dtype, profile.compute.threads)
     timing = Path("metrics/timing")
 
     def row(name: str, times: int, work_of: tuple[int, float], file: str, rate: str, need: dict[str, float]) -> Row:

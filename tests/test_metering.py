@@ -1,6 +1,5 @@
 """What a training reports of the device, and the ways to train that the tiny profile does not take."""
 
-import json
 import time
 from pathlib import Path
 
@@ -8,9 +7,10 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 
+from stages.common import machine
 from stages.common.energy import Energy
 from stages.common.errors import HaloForgeError, InputError
-from stages.lm import attention, load, metering
+from stages.lm import attention, load, measuring, metering
 from stages.settings.compute import ComputeSettings
 from stages.settings.training import LoraSettings, TrainSettings
 from tests.training import COMPUTE, fit, rows
@@ -53,14 +53,16 @@ def test_a_machine_without_counters_reports_none(tmp_path: Path) -> None:
 
 def test_the_matmul_rate_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    rate = metering.matmul_rate(torch.float32)
+    drawn = torch.get_rng_state()
+    rate, by = metering.matmul_rate(torch.float32)
+    assert torch.equal(torch.get_rng_state(), drawn), "a training must not depend on whether it had to measure"
     assert 1e9 < rate < 1e14
-    file = tmp_path / "halo-forge" / "matmul_rates.json"
-    (key,) = json.loads(file.read_text())
-    file.write_text(json.dumps({key: 5.0}))
-    assert metering.matmul_rate(torch.float32) == 5.0
-    file.write_text("broken")
-    assert metering.matmul_rate(torch.float32) > 1e9
+    assert by == machine.TRAINING
+    assert metering.matmul_rate(torch.float32) == (rate, by)
+    machine.record(measuring.this_device(), by=machine.DOCTOR, float32={"forward": 5.0})
+    assert metering.matmul_rate(torch.float32) == (5.0, "make doctor")
+    (tmp_path / "halo-forge" / "machine.json").write_text("broken")
+    assert metering.matmul_rate(torch.float32)[0] > 1e9
 
 
 def test_what_a_training_reports(checkpoint: Path, tmp_path: Path) -> None:
@@ -72,6 +74,7 @@ def test_what_a_training_reports(checkpoint: Path, tmp_path: Path) -> None:
     assert 0 < timing["padding_share"] < 1 - tokens / longest + 1e-4
     assert 0 < timing["model_flops_utilisation"] < 1
     assert timing["matmul_tflops"] > 0
+    assert timing["matmul_measured_by"] in (machine.DOCTOR, machine.TRAINING)
     assert timing["processes"] == 1
 
 

@@ -1,19 +1,13 @@
 """What a training run gets out of the device: useful tokens, padding, FLOPs beside the matmul rate, memory."""
 
-import json
-import os
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from stages.common.files import replacing
+from stages.common import machine
 from stages.lm import devices
-
-SECONDS_OF_MEASURING = 0.5
-SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices: past the caches, yet fast to multiply
+from stages.lm.measuring import matmul_flops, this_device
 
 
 @dataclass
@@ -63,38 +57,15 @@ def training_flops(model: Any, tokens: int, squares: int) -> float:
     return (4 * total + 2 * trained) * tokens + 12 * config.num_hidden_layers * width * squares
 
 
-def matmul_rate(dtype: torch.dtype) -> float:
-    """FLOPs per second of square matrix products on the device, the best of half a second's tries; measured once and
-    kept in the user's cache folder for each device, type, number of threads and version of torch."""
-    device = devices.device()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    key = f"{name}, {dtype}, torch {torch.__version__}"
-    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "halo-forge" / "matmul_rates.json"
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    if not isinstance(known, dict) or not isinstance(known.get(key), float):
-        known = {**(known if isinstance(known, dict) else {}), key: _measure(device, dtype)}
-        try:
-            with replacing(path) as file:
-                json.dump(known, file, indent=2)
-        except OSError:  # no cache: measured again next time
-            pass
-    return known[key]
-
-
-def _measure(device: torch.device, dtype: torch.dtype) -> float:
-    side = SIDE.get(device.type, 1024)
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    best, until = float("inf"), time.perf_counter() + SECONDS_OF_MEASURING
-    while time.perf_counter() < until or best == float("inf"):
-        began = time.perf_counter()
-        torch.mm(a, b)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - began)
-    return 2.0 * side**3 / best
+def matmul_rate(dtype: torch.dtype) -> tuple[float, str]:
+    """(FLOPs per second of a layer's forward product on the device, who has measured it): what `make doctor` found on
+    this device, else measured now and kept for the next time."""
+    device, name = this_device(), str(dtype).removeprefix("torch.")
+    if known := machine.of_device(device, name):
+        return known.forward, known.by
+    rate = matmul_flops("forward", dtype)
+    machine.record(device, by=machine.TRAINING, **{name: {"forward": rate}})
+    return rate, machine.TRAINING
 
 
 def device_memory() -> dict[str, float]:

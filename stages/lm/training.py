@@ -73,7 +73,7 @@ def train(
     with naming_a_full_disk(work):
         trainer = make_trainer(model, tokenizer, rows, held_out, settings, seed, folder)
         steps = steps_of(len(trainer.train_dataset), settings)
-        rate = matmul_rate(torch.bfloat16 if trainer.args.bf16 else torch.float32)
+        rate, measured_by = matmul_rate(torch.bfloat16 if trainer.args.bf16 else torch.float32)
         resume = last_checkpoint(folder)
         if resume and is_main():
             print(f"{label}: resuming from step {resume.name.rpartition('-')[2]}", flush=True)
@@ -82,7 +82,7 @@ def train(
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             seconds = progress.seconds - trainer.evaluating
         result = TrainResult(trainer.accelerator.unwrap_model(trainer.model))
-        result.timing = _timing(trainer, seconds, rate, energy.joules)
+        result.timing = _timing(trainer, seconds, rate, energy.joules) | {"matmul_measured_by": measured_by}
         history = trainer.state.log_history
         result.curve = _curve(history, min(settings.log_steps, steps))
         result.metrics = {

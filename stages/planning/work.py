@@ -1,10 +1,12 @@
 """How much a profile's stages do: tasks, tokens, hours, and the disk that their results take."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.common import machine
 from stages.planning.memory import WIDTH
 from stages.planning.shapes import Shape
 from stages.settings.sampling import SampleSettings
@@ -18,11 +20,21 @@ UTILISATION = 0.5  # of the matmul rate in training, and of the bandwidth in dec
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a device does in a second: FLOPs of matrix products and bytes of memory, and who says so."""
+    """What a device does in a second: FLOPs of matrix products and bytes of memory, and who says so. `dgrad` and
+    `wgrad` are the FLOPs of the products' gradients, of the activations and of the weights; None: as `flops`."""
 
     flops: float
     bandwidth: float
     source: str
+    dgrad: float | None = None
+    wgrad: float | None = None
+
+    def training(self, adapter: bool, again: bool) -> float:
+        """FLOPs a second of a training's products, each at its own rate: with an adapter the weights, which are frozen,
+        have no gradient; with activations computed `again` the forward ones come twice."""
+        rates = [self.flops] * (2 if again else 1) + [self.dgrad or self.flops]
+        rates += [] if adapter else [self.wgrad or self.flops]
+        return len(rates) / sum(1 / rate for rate in rates)
 
 
 # 30 of 59.4 TFLOPS in bfloat16 and 211 of 256 GB/s are what others have measured. A100 80 GB: NVIDIA's data
@@ -32,6 +44,14 @@ PUBLISHED = {
     "cuda": Rates(312e12, 2.039e12, "published for A100"),
     "cpu": Rates(100e9, 10e9, "two server cores, ours"),
 }
+
+
+def rates_of(device: str, dtype: str, threads: int) -> Rates:
+    """What `make doctor` measured on this machine's device of that kind, else what is published."""
+    kept = machine.newest(device, dtype, (threads or len(os.sched_getaffinity(0))) if device == "cpu" else 0)
+    if kept is None or kept.bandwidth is None:
+        return PUBLISHED[device]
+    return Rates(kept.forward, kept.bandwidth, f"measured by {kept.by} on {kept.name}", kept.dgrad, kept.wgrad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +108,8 @@ def training_hours(shape: Shape, settings: TrainSettings, examples: int, rates: 
     """(tokens, hours) of a training on so many examples."""
     length = min(settings.max_length, PROMPT_TOKENS + ANSWER_TOKENS)
     tokens = examples * settings.epochs * length
-    flops = shape.training_flops(length, settings.lora is not None, settings.gradient_checkpointing)
-    return tokens, tokens * flops / (UTILISATION * rates.flops) / 3600
+    how = (settings.lora is not None, settings.gradient_checkpointing)
+    return tokens, tokens * shape.training_flops(length, *how) / (UTILISATION * rates.training(*how)) / 3600
 
 
 def checkpoint_bytes(shape: Shape, settings: TrainSettings, dtype: str) -> tuple[int, int]:
