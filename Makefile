@@ -11,11 +11,7 @@ export PATH := $(BIN):$(PATH)
 export VENV
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup repro raft plan control grpo generate serve merge report watch compare why verify-diff release push-hub promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods toolbox clean distclean
-=======
-.PHONY: help setup repro raft plan control grpo generate serve merge gguf compare why verify-diff release promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods clean distclean
->>>>>>> wt-gguf
+.PHONY: help setup repro raft plan control grpo generate serve merge report watch gguf compare why verify-diff release push-hub promote rollback rebuild test lint format doctor bench-sample bench-train bench-verify bench-prepare bench-seeds bench-methods toolbox clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,16 +44,14 @@ serve: setup ## Serve a checkpoint with vLLM for sampling: MODEL=models/sft (POR
 merge: setup ## Merge an adapter and its base into a whole model: MODEL=models/cycle-1 OUT=build/merged/cycle-1
 	$(BIN)/python -m stages.merge --model "$(MODEL)" --out "$(OUT)"
 
-<<<<<<< HEAD
 report: setup ## Write the report as one HTML page and as Markdown, to build/report: what is in metrics/ and data/
 	$(BIN)/python -m stages.page
 
 watch: setup ## Show what runs, from another terminal: stage, rate, time left, pass rate so far, load and memory; Ctrl-C ends it
 	@$(BIN)/python -m stages.watch
-=======
+
 gguf: setup ## Export a checkpoint for llama.cpp and Ollama: MODEL=models/cycle-3 (TYPE=f16, bf16, q8_0 or f32; OUT=...; CONVERTER=...)
 	$(BIN)/python -m stages.export_gguf --model "$(MODEL)" $(if $(OUT),--out "$(OUT)") $(if $(TYPE),--type "$(TYPE)") $(if $(CONVERTER),--converter "$(CONVERTER)")
->>>>>>> wt-gguf
 
 compare: setup ## Compare two revisions' checkpoints, paired by task: A=v0.1.0 B=HEAD (or REVISION:CHECKPOINT; TASK=...)
 	$(BIN)/python -m stages.compare "$(A)" $(if $(B),"$(B)") $(if $(TASK),--task "$(TASK)")

@@ -1,8 +1,8 @@
 """A tokenizer as GGUF metadata: tokens, merges, pre-tokenizer, special tokens, chat template.
 
 llama.cpp splits a text by rules compiled into it, which a file only names, so a tokenizer is written where its rules
-are known to be those, and refused otherwise. One thing differs: llama.cpp does not bring text into Unicode's form NFC, as
-Qwen2's tokenizer does, so text in another form has other tokens there.
+are known to be those, and refused otherwise. One thing differs: llama.cpp does not bring text into Unicode's form NFC,
+as Qwen2's tokenizer does, so text in another form has other tokens there.
 """
 
 import json
