@@ -1,8 +1,8 @@
 """A tokenizer as GGUF metadata: tokens, merges, pre-tokenizer, special tokens, chat template.
 
 llama.cpp splits a text by rules compiled into it, which a file only names, so a tokenizer is written where its rules
-are known to be those, and refused otherwise. One thing differs: llama.cpp does not bring text into Unicode's form NFC, as
-Qwen2's tokenizer does, so text in another form has other tokens there.
+are known to be those, and refused otherwise. One thing differs: llama.cpp does not bring text into Unicode's form NFC,
+as Qwen2's tokenizer does, so text in another form has other tokens there.
 """
 
 import json
@@ -35,8 +35,7 @@ def unwritable(tokenizer: PreTrainedTokenizerBase) -> str | None:
         "the tokenizer is no plain byte-level BPE": not plain or any(map(model.get, EMPTY)),
         f"the tokenizer normalises text ({normalizer['type']})": normalizer["type"] not in ("none", "NFC"),
         "the tokenizer splits text by other rules than Qwen2's": _pre_tokenizer(parts["pre_tokenizer"]) is None,
-        "the tokenizer puts special tokens around texts": len(tokenizer("x")["input_ids"])
-        > len(tokenizer.tokenize("x")),
+        "the tokenizer puts special tokens around texts": len(tokenizer("x").input_ids) > len(tokenizer.tokenize("x")),
         f"the tokenizer's {odd[:1]} takes blanks, or whole words only": bool(odd),
         "the tokenizer has no chat template, or several": not isinstance(tokenizer.chat_template, str),
     }
