@@ -3,6 +3,8 @@ converter's where LLAMA_CPP names a checkout."""
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -29,7 +31,7 @@ from stages.lm.gguf_check import read_back
 from stages.lm.gguf_vocabulary import unwritable
 from stages.lm.merge import merge
 from stages.settings.compute import ComputeSettings
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 
 FLOAT32 = ComputeSettings(threads=1, dtype="float32")
 TEXTS = (
@@ -78,6 +80,18 @@ def models(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 Exported = Callable[..., Path]
 
 
+def test_make_passes_on_what_it_is_given() -> None:
+    """The line of docs/RELEASE.md, and all that can be given."""
+    page = (ROOT / "docs/RELEASE.md").read_text(encoding="utf-8")
+    lines = [*re.findall(r"^(make gguf .*?)\s+#", page, re.MULTILINE), "make gguf MODEL=m OUT=o TYPE=f32 CONVERTER=c"]
+    said = [
+        subprocess.run([*line.split(), "-n"], cwd=ROOT, capture_output=True, text=True, check=True) for line in lines
+    ]
+    words = [shlex.split(done.stdout.splitlines()[-1])[3:] for done in said]
+    wanted = ["--model models/release --type q8_0", "--model m --out o --type f32 --converter c"]
+    assert words == [line.split() for line in wanted]
+
+
 @pytest.fixture
 def exported(tmp_path: Path) -> Exported:
     """Export to `tmp_path/out`; returns the file."""
@@ -112,7 +126,7 @@ def rounded(weight: torch.Tensor, kind: str) -> torch.Tensor:
         return weight.to({"f16": torch.float16, "bf16": torch.bfloat16}[kind]).float()
     blocks = weight.reshape(-1, 32)
     scale = blocks.abs().amax(1, keepdim=True) / 127
-    return ((blocks / scale).round() * scale.half().float()).reshape(weight.shape)
+    return ((blocks / scale).nan_to_num().round() * scale.half().float()).reshape(weight.shape)
 
 
 def reference(path: Path, kind: str) -> torch.nn.Module:
@@ -196,7 +210,7 @@ def test_a_spoilt_value_is_found(models: dict[str, Path], exported: Exported, ki
     tensor = next(t for t in GGUFReader(file, "r+").tensors if t.name == "blk.2.ffn_up.weight")
     raw = tensor.data.view(np.uint8).reshape(-1)
     raw[len(raw) // 2 + 1] ^= 0x40
-    raw.base.flush() if hasattr(raw.base, "flush") else tensor.data.flush()
+    tensor.data.flush()
     with pytest.raises(HaloForgeError, match=r"blk\.2\.ffn_up\.weight\["):
         read_back(file, model, config)
 
@@ -206,6 +220,17 @@ def test_a_cut_file_is_found(models: dict[str, Path], exported: Exported) -> Non
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(HaloForgeError, match="is no GGUF file"):
         read_back(file, models["tied"], gguf_file.read_config(models["tied"]))
+
+
+def test_of_other_architectures_finite_weights_are_asked_for(checkpoint: Path, exported: Exported) -> None:
+    file, config = exported(checkpoint), gguf_file.read_config(checkpoint)
+    config.architectures = ["LlamaForCausalLM"]
+    assert read_back(file, checkpoint, config) == {"f32": 26}
+    tensor = GGUFReader(file, "r+").tensors[-1]
+    tensor.data[0] = np.inf
+    tensor.data.flush()
+    with pytest.raises(HaloForgeError, match=f"{tensor.name} is not finite"):
+        read_back(file, checkpoint, config)
 
 
 def changed(model: Path, folder: Path, weights: dict | None = None, **config: object) -> Path:
@@ -257,8 +282,8 @@ def test_another_architecture_is_the_converters(checkpoint: Path, tmp_path: Path
     load.load_tokenizer(checkpoint).save_pretrained(tmp_path / "llama")
     told = refused(tmp_path / "llama", tmp_path)
     assert "llama: the architecture is LlamaForCausalLM, not Qwen2ForCausalLM; set LLAMA_CPP to a checkout" in told
-    told = refused(tmp_path / "llama", tmp_path, tmp_path)
-    assert "convert_hf_to_gguf.py: not found" in told
+    with pytest.raises(InputError, match=r"convert_hf_to_gguf\.py: not found"):
+        export(tmp_path / "llama", tmp_path / "out", "f16", FLOAT32, ready=tmp_path)
 
 
 def test_what_a_converter_says_of_its_failure_is_one_line(checkpoint: Path, tmp_path: Path) -> None:
@@ -395,7 +420,8 @@ def test_llama_cpp_gives_the_same_tokens(models: dict[str, Path], exported: Expo
             assert greedy(step, ids, 32)[0] == wanted
         else:
             wanted = logits(model, ids)[-1].numpy()
-            assert np.abs(step(ids) - wanted).max() / np.abs(wanted).max() < 0.03
+            near = 0.15 if kind == "q8_0" else 0.02  # it rounds activations as well, to the weights' type
+            assert np.abs(step(ids) - wanted).max() / np.abs(wanted).max() < near
 
 
 @pytest.mark.slow
@@ -411,4 +437,5 @@ def test_llama_cpp_answers_a_chat_by_the_template(models: dict[str, Path], expor
     if tokenizer.eos_token_id in tokens:
         tokens = tokens[: tokens.index(tokenizer.eos_token_id)]
     assert said["usage"]["prompt_tokens"] == len(ids)
-    assert said["choices"][0]["message"]["content"] == tokenizer.decode(tokens, skip_special_tokens=True)
+    text = tokenizer.decode(tokens, skip_special_tokens=True).replace("\ufffd", "")  # no UTF-8: left out there
+    assert said["choices"][0]["message"]["content"] == text and len(text) > 10

@@ -35,8 +35,7 @@ def unwritable(tokenizer: PreTrainedTokenizerBase) -> str | None:
         "the tokenizer is no plain byte-level BPE": not plain or any(map(model.get, EMPTY)),
         f"the tokenizer normalises text ({normalizer['type']})": normalizer["type"] not in ("none", "NFC"),
         "the tokenizer splits text by other rules than Qwen2's": _pre_tokenizer(parts["pre_tokenizer"]) is None,
-        "the tokenizer puts special tokens around texts": len(tokenizer("x")["input_ids"])
-        > len(tokenizer.tokenize("x")),
+        "the tokenizer puts special tokens around texts": len(tokenizer("x").input_ids) > len(tokenizer.tokenize("x")),
         f"the tokenizer's {odd[:1]} takes blanks, or whole words only": bool(odd),
         "the tokenizer has no chat template, or several": not isinstance(tokenizer.chat_template, str),
     }

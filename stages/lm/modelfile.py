@@ -16,8 +16,15 @@ from transformers import PreTrainedTokenizerBase
 from stages.lm.chat import end_ids
 
 ROLES = ("system", "user", "assistant")
-# What the template must leave as it is: blanks at the ends, blank lines, braces, quotes.
-CONTENTS = ("def f(xs):\n\treturn {{1}}", '  two\n\n"three"  ', "ok", "\n'é' 日本 {% x %}\n", "")
+# What the template must leave as it is: blanks at the ends, blank lines, braces, quotes, thoughts.
+CONTENTS = (
+    "def f(xs):\n\treturn {{1}}",
+    '  two\n\n"three"  ',
+    "<think>\nso\n</think>\n\nok",
+    "\n'é' 日本 {% x %}\n",
+    "ok",
+    "",
+)
 
 
 class Inexpressible(Exception):
@@ -99,12 +106,12 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]
 
 
 def conversations(roles: tuple[str, ...] = ROLES) -> list[list[dict[str, str]]]:
-    """Conversations of one to five messages, with and without a system message, whose contents are easily spoilt."""
-    contents = itertools.cycle(CONTENTS)
+    """Conversations of one to five messages, and as many behind a system message, with each content in each place."""
     made = []
-    for length in range(1, 6):
+    for length, shift in itertools.product(range(1, 6), range(len(CONTENTS))):
         for system in ([], ["system"]) if "system" in roles else ([],):
             order = [*system, *itertools.islice(itertools.cycle(["user", "assistant"]), length)]
+            contents = itertools.islice(itertools.cycle(CONTENTS), shift, None)
             made.append([{"role": role, "content": next(contents)} for role in order])
     return made
 
