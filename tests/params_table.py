@@ -25,8 +25,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "PARAMS.md"
 HEAD = """# Every key of params.yaml
 
 Made from the models that validate the file (`python -m tests.params_table --write`); a test compares them. A key
-without a default must be given. `P` stands for a profile, `N` for a number, `NAME` for a name. What `profiles.P.run` holds is
-laid over the rest of its profile. A group of keys that occurs in several places stands here once.
+without a default must be given. `P` stands for a profile, `N` for a number, `NAME` for a name. What
+`profiles.P.run` holds is laid over the rest of its profile. A group of keys that occurs in several places stands
+here once.
 
 | key | what it is |
 | --- | --- |
