@@ -1,13 +1,10 @@
-"""GGUF files: read by transformers, which has a reader of its own, by llama.cpp where it is installed, and beside its
-converter's where LLAMA_CPP names a checkout."""
+"""GGUF files: read back, and read by transformers, which has a reader of its own; what is refused."""
 
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +17,6 @@ from transformers import (
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
 )
 
 from stages.common.errors import HaloForgeError, InputError
@@ -30,54 +25,8 @@ from stages.lm import gguf_file, load
 from stages.lm.gguf_check import read_back
 from stages.lm.gguf_vocabulary import unwritable
 from stages.lm.merge import merge
-from stages.settings.compute import ComputeSettings
 from tests.conftest import ROOT, Run
-
-FLOAT32 = ComputeSettings(threads=1, dtype="float32")
-TEXTS = (
-    "<|user|>Write f(xs): add 7 to each number.<|assistant|>def f(xs):\n    return [x + 7 for x in xs]\n<|end|>",
-    "I'LL they're we'Ve it's\tx  =  12345.678e-9;\r\n\r\n\n   \n  # trailing   ",
-    "Ünïcödé 漢字かな नमस्ते مرحبا 🙂👩‍👩‍👧 ½ ²³ ٣٤ ǅ \u200b\u00a0x\u3000y",
-    "a<|pad|>b <|system|> <|nothing|> <| end |>\x00\x7f",
-    "#include <vector>\nint main(){std::vector<int>v{1,2,3};return v[0]!=1||~v.size();}// !?…",
-    "",
-)
-
-
-def save_qwen2(path: Path, tokenizer: Path, tied: bool) -> Path:
-    """A Qwen2 model as Qwen2.5-Coder's: grouped queries, biases, more rows than tokens; untied in several files."""
-    torch.manual_seed(1)
-    config = Qwen2Config(
-        vocab_size=320,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        rope_theta=1e6,
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=tied,
-        bos_token_id=2,
-        eos_token_id=0,
-    )
-    model = Qwen2ForCausalLM(config)
-    for name, weight in model.named_parameters():  # biases and norms are of one value at first
-        torch.nn.init.normal_(weight, mean=float("norm" in name), std=0.15)
-    model.save_pretrained(path, max_shard_size="100KB" if not tied else "1GB")
-    load.load_tokenizer(tokenizer).save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def models(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("qwen2")
-    made = {kind: save_qwen2(folder / kind, checkpoint, kind == "tied") for kind in ("tied", "untied")}
-    assert len(list(made["untied"].glob("*.safetensors"))) > 2
-    return {"tiny": checkpoint, **made}
-
-
-Exported = Callable[..., Path]
+from tests.exporting.models import FLOAT32, TEXTS, Exported, logits, reference, refused
 
 
 def test_make_passes_on_what_it_is_given() -> None:
@@ -92,50 +41,12 @@ def test_make_passes_on_what_it_is_given() -> None:
     assert words == [line.split() for line in wanted]
 
 
-@pytest.fixture
-def exported(tmp_path: Path) -> Exported:
-    """Export to `tmp_path/out`; returns the file."""
-
-    def exported(model: Path, kind: str = "f32", converter: Path | None = None) -> Path:
-        said = export(model, tmp_path / "out", kind, FLOAT32, converter)
-        file = tmp_path / "out" / f"{model.name}-{kind}.gguf"
-        assert said[0].startswith(f"{file}: {file.stat().st_size} bytes by ")
-        return file
-
-    return exported
-
-
 def test_the_command(checkpoint: Path, tmp_path: Path, stage: Run) -> None:
     (tmp_path / "params.yaml").write_text("compute: {threads: 1, dtype: float32}\n")
     said = stage("export_gguf", "--model", checkpoint, "--type", "q8_0").stdout
     made = tmp_path / "build/gguf/tiny-q8_0"
     assert {path.name for path in made.iterdir()} == {"tiny-q8_0.gguf", "Modelfile"}
     assert f"{(made / 'tiny-q8_0.gguf').stat().st_size} bytes by the gguf package; read back: 11 f32, 15 q8_0" in said
-
-
-def logits(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
-    with torch.inference_mode():
-        return model(input_ids=torch.tensor([ids])).logits[0].float()
-
-
-def rounded(weight: torch.Tensor, kind: str) -> torch.Tensor:
-    """A weight as it is once stored, by torch alone: vectors are kept, rows of Q8_0 are blocks of 32."""
-    if kind == "f32" or weight.dim() == 1:
-        return weight
-    if kind != "q8_0":
-        return weight.to({"f16": torch.float16, "bf16": torch.bfloat16}[kind]).float()
-    blocks = weight.reshape(-1, 32)
-    scale = blocks.abs().amax(1, keepdim=True) / 127
-    return ((blocks / scale).nan_to_num().round() * scale.half().float()).reshape(weight.shape)
-
-
-def reference(path: Path, kind: str) -> torch.nn.Module:
-    """The model with its weights rounded."""
-    model = load.load_model(path, FLOAT32)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(rounded(weight, kind))
-    return model
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -245,15 +156,6 @@ def changed(model: Path, folder: Path, weights: dict | None = None, **config: ob
     return copy
 
 
-def refused(model: Path, folder: Path, converter: Path | None = None) -> str:
-    """What is said of an export that must fail in one line and leave nothing."""
-    with pytest.raises(HaloForgeError) as caught:
-        export(model, folder / "out", "f16", FLOAT32, converter)
-    assert "\n" not in str(caught.value)
-    assert not (folder / "out").exists() and not list(folder.glob(".out*"))
-    return str(caught.value)
-
-
 NORM = "model.norm.weight"
 
 
@@ -337,105 +239,3 @@ def test_revision_of_a_checkout(tmp_path: Path) -> None:
     assert revision(tmp_path / "inside") == "?"  # of another repository that the folder lies in
     (tmp_path / "REVISION").write_text(f"v0.0.0 {pinned()}\n")
     assert revision(tmp_path) == pinned()
-
-
-NAMED = """
-import runpy, sys
-sys.path.insert(0, {folder!r})
-from conversion.base import TextModel
-TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
-runpy.run_path({folder!r} + "/convert_hf_to_gguf.py", run_name="__main__")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    "LLAMA_CPP" not in os.environ, reason="LLAMA_CPP names no checkout of llama.cpp (toolbox/llama-cpp.env)"
-)
-def test_llama_cpps_converter_writes_the_same(models: dict[str, Path], tmp_path: Path, exported: Exported) -> None:
-    """It knows a tokenizer by a hash over its vocabulary, so that of a test's has to be named to it."""
-    folder = Path(os.environ["LLAMA_CPP"]).resolve()
-    assert "pre-tokenizer" in refused(models["untied"], tmp_path, folder)
-    (tmp_path / "convert_hf_to_gguf.py").write_text(NAMED.format(folder=str(folder)))
-    for kind in KINDS:
-        ours = GGUFReader(shutil.copy(exported(models["untied"], kind), tmp_path / "ours.gguf"))
-        theirs = GGUFReader(exported(models["untied"], kind, tmp_path))
-        said, wanted = ({k: f.contents() for k, f in r.fields.items()} for r in (ours, theirs))
-        differ = {key for key in said.keys() | wanted.keys() if said.get(key) != wanted.get(key)}
-        own = {"general.size_label", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.unknown_token_id"}
-        assert differ <= own | {"GGUF.kv_count"}
-        assert sorted([t.name for t in ours.tensors]) == sorted(t.name for t in theirs.tensors)
-        there = {tensor.name: tensor for tensor in theirs.tensors}
-        for tensor in ours.tensors:
-            assert tensor.tensor_type == there[tensor.name].tensor_type
-            assert np.array_equal(tensor.data, there[tensor.name].data), tensor.name
-
-
-def greedy(step: Callable[[list[int]], np.ndarray], ids: list[int], count: int) -> tuple[list[int], float]:
-    """The `count` likeliest tokens after `ids`, and the smallest lead of one over the next likeliest (in logits)."""
-    tokens, lead, new = [], np.inf, ids
-    for _ in range(count):
-        scores = np.asarray(step(new), dtype=np.float64)
-        second, first = np.sort(scores)[-2:]
-        lead = min(lead, first - second)
-        new = [int(scores.argmax())]
-        tokens += new
-    return tokens, float(lead)
-
-
-def by_transformers(model: torch.nn.Module) -> Callable[[list[int]], np.ndarray]:
-    ids: list[int] = []
-
-    def step(new: list[int]) -> np.ndarray:
-        ids.extend(new)
-        return logits(model, ids)[-1].numpy()
-
-    return step
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["tiny", "tied", "untied"])
-def test_llama_cpp_gives_the_same_tokens(models: dict[str, Path], exported: Exported, name: str, kind: str) -> None:
-    """In float32 the greedy tokens are the same, to the last; else logits are near those of the rounded weights."""
-    llama_cpp = pytest.importorskip("llama_cpp", reason="no llama-cpp-python: pip install -e '.[gguf-test]' builds it")
-    file = exported(models[name], kind)
-    plain = {"n_ctx": 256, "n_threads": 1, "logits_all": True, "verbose": False, "type_k": 0, "type_v": 0}  # 0: float32
-    llm = llama_cpp.Llama(str(file), **plain)
-    tokenizer, model = load.load_tokenizer(models[name]), reference(models[name], kind)
-    for text in TEXTS:
-        assert llm.tokenize(text.encode(), add_bos=True, special=True) == tokenizer(text)["input_ids"]
-    assert llm.token_eos() == tokenizer.eos_token_id
-
-    def step(new: list[int]) -> np.ndarray:
-        llm.eval(new)
-        return llm.scores[llm.n_tokens - 1].copy()
-
-    for text in TEXTS[:5]:
-        ids = tokenizer(text)["input_ids"]
-        llm.reset()
-        if kind == "f32":
-            wanted, lead = greedy(by_transformers(model), ids, 32)
-            assert lead > 1e-4, "too near a tie to compare; another seed is wanted"
-            assert greedy(step, ids, 32)[0] == wanted
-        else:
-            wanted = logits(model, ids)[-1].numpy()
-            near = 0.15 if kind == "q8_0" else 0.02  # it rounds activations as well, to the weights' type
-            assert np.abs(step(ids) - wanted).max() / np.abs(wanted).max() < near
-
-
-@pytest.mark.slow
-def test_llama_cpp_answers_a_chat_by_the_template(models: dict[str, Path], exported: Exported) -> None:
-    llama_cpp = pytest.importorskip("llama_cpp", reason="no llama-cpp-python: pip install -e '.[gguf-test]' builds it")
-    plain = {"n_ctx": 256, "n_threads": 1, "verbose": False, "type_k": 0, "type_v": 0}
-    llm = llama_cpp.Llama(str(exported(models["untied"])), **plain)
-    messages = [{"role": "user", "content": "Write f(xs): add 7 to each number."}]
-    said = llm.create_chat_completion(messages, temperature=0, repeat_penalty=1.0, max_tokens=24)
-    tokenizer, model = load.load_tokenizer(models["untied"]), load.load_model(models["untied"], FLOAT32)
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    tokens, _ = greedy(by_transformers(model), ids, 24)
-    if tokenizer.eos_token_id in tokens:
-        tokens = tokens[: tokens.index(tokenizer.eos_token_id)]
-    assert said["usage"]["prompt_tokens"] == len(ids)
-    text = tokenizer.decode(tokens, skip_special_tokens=True).replace("\ufffd", "")  # no UTF-8: left out there
-    assert said["choices"][0]["message"]["content"] == text and len(text) > 10
