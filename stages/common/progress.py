@@ -59,6 +59,7 @@ class Progress:
         if not self._silent and STATES.parent.parent.is_dir():
             self._state = STATES / f"{os.getpid()}.json"
             self._keep()
+            self._last_state = 0.0  # the first item is told at once
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
