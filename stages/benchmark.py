@@ -1,4 +1,4 @@
-"""Held-out pass@k of one checkpoint, from samples that are there or are drawn first.
+"""Held-out pass@k of one checkpoint, and pass@1 of its likeliest answers, from samples that are there or drawn first.
 
 python -m stages.benchmark --samples data/benchmark/sft/samples.jsonl --tasks data/mix/benchmark.jsonl --out sft.json
 python -m stages.benchmark --model models/sft --tasks data/mix/benchmark.jsonl --out sft.json
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from stages.common import records
 from stages.common.cli import run
@@ -17,21 +18,24 @@ from stages.common.params import Params, argument_parser
 from stages.common.records import Sample, Task
 from stages.common.score import categories, counts, figures
 from stages.common.timing import write_timing
+from stages.common.verdict_summary import VerdictSummary
 from stages.settings.benchmark import BenchmarkSettings, ScoreSettings
 from stages.settings.verify import VerifySettings
 from stages.verifiers.files import verify_file
 from stages.verifiers.verdicts import COMPILE_ERROR
 
 
-def draw_samples(args: Namespace) -> Path:
-    """Sample from `--model` as the graph's own stage does, in a process of its own: judging needs no torch."""
-    out = args.out.with_suffix(".samples.jsonl")
+def draw_samples(args: Namespace) -> tuple[Path, Path]:
+    """Sample from `--model` as the graph's own stage does, in a process of its own: judging needs no torch.
+
+    Returns the files of the samples and of the greedy ones."""
+    out, greedy = (args.out.with_suffix(f".{name}.jsonl") for name in ("samples", "greedy"))
     command = [sys.executable, "-m", "stages.sample", "--section", "benchmark.sample"]
-    command += ["--model", args.model, "--out", out, "--tasks", *args.tasks]
+    command += ["--model", args.model, "--out", out, "--greedy", greedy, "--tasks", *args.tasks]
     command += ["--params", args.params] if args.params else []
     if subprocess.run(command, check=False).returncode:
         raise HaloForgeError(f"sampling from {args.model} failed, see above")
-    return out
+    return out, greedy
 
 
 def write_categories(
@@ -58,6 +62,31 @@ def answers(samples: Path) -> dict[str, float]:
     return {**found, **({"cut_off": round(cut / ended, 6)} if ended else {})}
 
 
+def judged(
+    args: Namespace, samples: Path, verdicts: Path, tasks: dict[str, Task], verify: VerifySettings
+) -> tuple[VerdictSummary, dict[str, tuple[int, int]], dict[str, Any]]:
+    """Verdicts of one file of samples, written: summary, (samples, passed) by task, timing. Raises InputError where a
+    task has no sample."""
+    summary, timing = verify_file(args.tasks, samples, verdicts, verify)
+    tally = counts(records.read(records.Verdict, verdicts))
+    if missing := [task_id for task_id in tasks if task_id not in tally]:
+        raise InputError(f"{samples}: no sample of task '{missing[0]}' (and {len(missing) - 1} more)")
+    return summary, tally, timing
+
+
+def greedy_figures(
+    args: Namespace, samples: Path, tasks: dict[str, Task], verify: VerifySettings, score: ScoreSettings
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """`greedy_pass@1` with its interval, and timing."""
+    drawn = next(records.read(Sample, samples)).temperature
+    if drawn not in (None, 0):
+        raise InputError(f"{samples}: found temperature {drawn}, expected 0 of greedy samples")
+    verdicts = args.greedy_verdicts or args.out.with_suffix(".greedy_verdicts.jsonl")
+    _, tally, timing = judged(args, samples, verdicts, tasks, verify)
+    found = figures(list(tally.values()), score.model_copy(update={"k": [1]}))
+    return {f"greedy_{name}": value for name, value in found.items()}, timing
+
+
 def main() -> None:
     """Judge the samples, write the figures."""
     parser = argument_parser(__doc__)
@@ -69,17 +98,22 @@ def main() -> None:
     parser.add_argument("--verdicts", type=Path, help="file for the verdicts (default: beside --out)")
     parser.add_argument("--categories", type=Path, help="CSV file for the figures by category")
     parser.add_argument("--levels", type=Path, help="CSV file for the samples by reward and level: how they fail")
+    parser.add_argument("--greedy", type=Path, help="greedy samples drawn before, one per task (with --samples)")
+    parser.add_argument("--greedy-verdicts", type=Path, help="file for their verdicts (default: beside --out)")
     parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(BenchmarkSettings, "benchmark")
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
-    samples = args.samples or draw_samples(args)
-    verdicts = args.verdicts or args.out.with_suffix(".verdicts.jsonl")
-    summary, timing = verify_file(args.tasks, samples, verdicts, params.section(VerifySettings, "verify"))
-    tally = counts(records.read(records.Verdict, verdicts))
-    if missing := [task_id for task_id in tasks if task_id not in tally]:
-        raise InputError(f"{samples}: no sample of task '{missing[0]}' (and {len(missing) - 1} more)")
+    verify = params.section(VerifySettings, "verify")
+    samples, greedy = (args.samples, args.greedy) if args.samples else draw_samples(args)
+    summary, tally, timing = judged(
+        args, samples, args.verdicts or args.out.with_suffix(".verdicts.jsonl"), tasks, verify
+    )
+    found = figures(list(tally.values()), settings.score)
+    if greedy:
+        likeliest, timing["greedy"] = greedy_figures(args, greedy, tasks, verify, settings.score)
+        found |= likeliest
     temperature = next(records.read(Sample, samples)).temperature
     compiled = sum(row["samples"] for row in summary.table() if row["level"] != COMPILE_ERROR)
     drawn = {"compile_rate": round(compiled / summary.samples, 6), **answers(samples)}
@@ -88,7 +122,7 @@ def main() -> None:
         write_categories(args.categories, tasks, tally, settings.score)
     if args.levels:
         write_csv(args.levels, ["reward", "level", "samples"], summary.table())
-    write_json(args.out, {**figures(list(tally.values()), settings.score), **drawn})
+    write_json(args.out, {**found, **drawn})
     write_timing(args.timing, timing)
 
 

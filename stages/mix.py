@@ -24,6 +24,7 @@ from stages.common.files import replacing, replacing_directory, write_json
 from stages.common.params import Params, argument_parser
 from stages.common.progress import Progress
 from stages.common.records import Task
+from stages.common.timing import write_timing
 from stages.settings.data import DataSettings
 
 SPLITS = ("train", "validation", "benchmark")
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="directory of the three files")
     parser.add_argument("--metrics", required=True, type=Path, help="file of the counts")
     parser.add_argument("--removed", required=True, type=Path, help="CSV file of what was left out, and why")
+    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
     args = parser.parse_args()
     settings = Params(args.params).section(DataSettings, "data")
     files = task_files(args.tasks, args.generated)
@@ -141,6 +143,7 @@ def main() -> None:
         metrics = join(files, directory, settings, removed)
         expect_some(metrics, args.tasks)
     write_json(args.metrics, metrics)
+    write_timing(args.timing, {})
     print("mix: " + ", ".join(f"{name} {count}" for name, count in metrics.items()))
 
 

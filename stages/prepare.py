@@ -22,6 +22,7 @@ from stages.common.files import replacing, replacing_directory, write_json
 from stages.common.params import Params, Settings, argument_parser
 from stages.common.progress import Progress
 from stages.common.records import Sample, Task
+from stages.common.timing import write_timing
 from stages.settings.data import DataSettings
 from stages.settings.sources import HubSettings
 from stages.settings.verify import VerifySettings
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--source", required=True, metavar="NAME", help=f"one of: {', '.join(sources.SOURCES)}")
     parser.add_argument("--out", required=True, type=Path, help="directory of the three files")
     parser.add_argument("--metrics", required=True, type=Path, help="file of the counts")
+    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
     parser.add_argument("--tokenizer", type=Path, help="the base model's tokenizer.json, to count tokens with")
     args = parser.parse_args()
     params = Params(args.params)
@@ -169,6 +171,7 @@ def main() -> None:
         report = prepare(params, args.source, settings, args.out, args.tokenizer)
     metrics = report.metrics(used=settings is not None)
     write_json(args.metrics, metrics)
+    write_timing(args.timing, {})
     if settings is None:
         print(f"{args.source}: not used by profile {params.profile}")
         return

@@ -19,6 +19,7 @@ from stages.common.files import write_csv
 from stages.common.params import Params, argument_parser
 from stages.common.records import Verdict
 from stages.common.score import counts
+from stages.common.stage_times import HEADER, stage_times
 from stages.common.statistics import bootstrap_interval
 from stages.common.tables import Row, figure, read_csv, read_json
 from stages.settings.check import made_beside
@@ -143,15 +144,22 @@ def regressed(folder: Path, params: Params) -> list[str]:
     return lines
 
 
-def summary(curve: list[Row]) -> Table:
-    """pass@k, a line per checkpoint, with the interval of the first k."""
+def greedy_rates(folder: Path, models: list[str]) -> dict[str, str]:
+    """pass@1 of the likeliest answers, of the checkpoints whose benchmark has drawn such."""
+    found = {model: read_json(folder / "benchmark" / f"{model}.json").get("greedy_pass@1") for model in models}
+    return {model: f"{value:.3f}" for model, value in found.items() if value is not None}
+
+
+def summary(curve: list[Row], greedy: dict[str, str]) -> Table:
+    """pass@k, a line per checkpoint, with the interval of the first k, and the likeliest answers' pass@1."""
     metrics = list(dict.fromkeys(row["metric"] for row in curve))
-    table = Table("checkpoint", metrics[0], "95 % interval", *metrics[1:], title="held-out pass@k", box=SIMPLE)
+    head = ["greedy"] if greedy else []
+    table = Table("checkpoint", metrics[0], "95 % interval", *metrics[1:], *head, title="held-out pass@k", box=SIMPLE)
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in curve):
         cells = {row["metric"]: row for row in curve if row["checkpoint"] == checkpoint}
         first, *others = (f"{cells[metric]['value']:.3f}" for metric in metrics)
         interval = f"{cells[metrics[0]]['low']:.3f} - {cells[metrics[0]]['high']:.3f}"
-        table.add_row(checkpoint, first, interval, *others)
+        table.add_row(checkpoint, first, interval, *others, *([greedy.get(checkpoint, "")] if greedy else []))
     return table
 
 
@@ -161,6 +169,9 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, required=True, help="folder of all metrics")
     parser.add_argument("--verdicts", type=Path, help="folder of the benchmark's verdicts, to compare by task")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    parser.add_argument(
+        "--timing", type=Path, help="folder of the stages' timing files; stages.csv there tells them all"
+    )
     args = parser.parse_args()
     params = Params(args.params)
     cycles, models = check_chain(params, made_beside(params))
@@ -182,8 +193,10 @@ def main() -> None:
         write_csv(args.out / f"{name}.csv", header, rows)
     categories = pass_by_category(args.metrics, models)
     write_csv(args.out / "categories.csv", list(categories[0]) if categories else CATEGORIES, categories)
+    if args.timing:
+        write_csv(args.timing / "stages.csv", HEADER, stage_times(args.timing))
     console = Console()
-    console.print(summary(curve))
+    console.print(summary(curve, greedy_rates(args.metrics, models)))
     if beside:
         console.print(control_summary(beside))
     for line in regressed(args.metrics, params):

@@ -4,6 +4,7 @@ python -m stages.sample --model models/sft --tasks data/mix/train.jsonl --out da
 """
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from stages.common import records
@@ -17,7 +18,7 @@ from stages.common.records import Rate, Task, read_tasks
 from stages.common.timing import write_timing
 from stages.lm.sampling import Sampler
 from stages.lm.served import ServedSampler, over_servers
-from stages.lm.shards import over_processes, sample_to_file
+from stages.lm.shards import over_processes, sample_to_files
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--cycle", help="number of the cycle, whose own settings apply")
     parser.add_argument("--lineage", type=Path, help="of the model: what to go on from where it has regressed")
     parser.add_argument("--rates", type=Path, help="pass rates measured by earlier cycles, for sample.curriculum")
+    parser.add_argument("--greedy", type=Path, help="file for one more answer per task, the likeliest (temperature 0)")
     parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
@@ -75,13 +77,18 @@ def main() -> None:
         cycle=args.cycle,
     )
     if args.section == "validation.sample" and not any(True for path in args.tasks for _ in records.read(Task, path)):
-        records.write(args.out, [])
+        for path in filter(None, (args.out, args.greedy)):
+            records.write(path, [])
         write_timing(args.timing, {})
         return
     rates = read_rates(beside(args.rates, args.model, model)) if args.rates else {}
     tasks = chosen(args, settings, place, rates)
-    timing = sample_to_file(sampler, tasks, args.out, over_servers if served else over_processes)
-    write_timing(args.timing, timing)
+    runs = [(sampler, args.out)]
+    if args.greedy:
+        likeliest = settings.model_copy(update={"temperature": 0.0, "n": 1})
+        runs.append((replace(sampler, settings=likeliest), args.greedy))
+    timing, *greedy = sample_to_files(runs, tasks, over_servers if served else over_processes)
+    write_timing(args.timing, timing | ({"greedy": greedy[0]} if greedy else {}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from stages.common import records
 from stages.common.errors import InputError
-from stages.common.records import Sample
+from stages.common.records import Sample, Verdict
 from stages.common.score import categories, figures
 from stages.settings.benchmark import ScoreSettings
 from tests.conftest import Run, make_task, write_lines
@@ -53,6 +53,23 @@ def test_figures_of_known_samples(workplace: Path, stage: Run) -> None:
     assert (rows["list"]["tasks"], float(rows["string"]["pass@4"])) == ("2", 0.0)
 
 
+def test_greedy_answers_have_a_figure_of_their_own(workplace: Path, stage: Run) -> None:
+    """One sample per task, of which one of three passes; the others' figures stay as they were."""
+    likeliest = [Sample(f"t/{n}", 0, RIGHT.format(n if n == 1 else "n"), temperature=0.0) for n in range(3)]
+    records.write(workplace / "greedy.jsonl", likeliest)
+    files = ("--samples", "samples.jsonl", "--tasks", "tasks.jsonl", "--out", "b.json", "--greedy")
+    stage("benchmark", *files, "greedy.jsonl", "--greedy-verdicts", "v.jsonl", "--timing", "t.json")
+    found = json.loads((workplace / "b.json").read_text())
+    assert found["greedy_pass@1"] == pytest.approx(1 / 3, abs=1e-6)
+    assert found["greedy_pass@1_low"] <= found["greedy_pass@1"] <= found["greedy_pass@1_high"]
+    assert found["pass@1"] == pytest.approx((1 + 0.25 + 0) / 3, abs=1e-6) and found["n"] == 4
+    assert [v.reward for v in records.read(Verdict, workplace / "v.jsonl")] == [0.5, 1.0, 0.5]
+    assert json.loads((workplace / "t.json").read_text())["greedy"]["programs_per_second"] > 0
+    records.write(workplace / "few.jsonl", likeliest[:2])
+    assert "few.jsonl: no sample of task 't/2'" in stage("benchmark", *files, "few.jsonl", code=1).stderr
+    assert "found temperature 0.8, expected 0" in stage("benchmark", *files, "samples.jsonl", code=1).stderr
+
+
 def test_samples_are_drawn_where_none_are_given(workplace: Path, stage: Run, checkpoint: Path) -> None:
     settings = SETTINGS.replace("n: 4", "n: 4, max_new_tokens: 8, workers: 1")
     (workplace / "params.yaml").write_text(settings + "compute: {dtype: float32}\n")
@@ -62,6 +79,8 @@ def test_samples_are_drawn_where_none_are_given(workplace: Path, stage: Run, che
     assert 1 <= found["mean_tokens"] <= 8
     assert 0 <= found["cut_off"] <= 1
     assert 0 <= found["compile_rate"] < 1, "a model that has learned nothing writes little that parses"
+    assert 0 <= found["greedy_pass@1"] <= 1
+    assert [s.temperature for s in records.read(Sample, workplace / "m.greedy.jsonl")] == [0.0] * 3
     assert len((workplace / "m.samples.jsonl").read_text().splitlines()) == 12
     assert len((workplace / "m.verdicts.jsonl").read_text().splitlines()) == 12
 

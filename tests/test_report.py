@@ -56,6 +56,48 @@ def test_all_metrics_come_together(metrics: Path, stage: Run) -> None:
     assert [r["checkpoint"] for r in table(metrics, "categories")] == list(MODELS)
 
 
+def test_what_stages_took_is_a_table_beside_their_files(metrics: Path, stage: Run) -> None:
+    timing = metrics / "timing"
+    timing.mkdir()
+    for name, rates in {
+        "sample-cycle-10": {"tokens_per_second": 900.5, "samples_per_second": 3.5},
+        "sample-cycle-9": {},
+        "raft-cycle-9": {"train_tokens_per_second": 50.0},
+        "validate-sample-sft": {},
+        "mix": {},
+        "prepare-codeforces_cpp": {},
+        "mine": {},
+    }.items():
+        (timing / f"{name}.json").write_text(json.dumps({"process_seconds": 2.5, **rates}))
+    (timing / "sft.json").write_text("{}")
+    stage("report", "--metrics", "metrics", "--out", "out", "--timing", "metrics/timing")
+    with (timing / "stages.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["stage"], row["item"]) for row in rows] == [
+        ("prepare", "codeforces_cpp"),
+        ("mix", ""),
+        ("sft", ""),
+        ("sample", "cycle-9"),
+        ("sample", "cycle-10"),
+        ("raft", "cycle-9"),
+        ("validate-sample", "sft"),
+        ("mine", ""),
+    ]
+    assert [row["seconds"] for row in rows] == ["2.5", "2.5", "", *["2.5"] * 5], "an older file has no seconds"
+    assert [row["tokens_per_second"] for row in rows] == ["", "", "", "", "900.5", "50.0", "", ""]
+
+
+def test_greedy_figures_are_shown_where_there_are_any(metrics: Path, stage: Run) -> None:
+    def shown() -> str:
+        return stage("report", "--metrics", "metrics", "--out", "out").stdout
+
+    assert "greedy" not in shown()
+    path = metrics / "benchmark/cycle-3.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"greedy_pass@1": 0.4321}))
+    out = shown()
+    assert "greedy" in out and "0.432" in out
+
+
 def test_a_regress_is_told_whole_in_a_line(metrics: Path, stage: Run) -> None:
     (metrics / "validation").mkdir()
     for number, regressed in ((1, 0), (2, 1), (3, 0)):

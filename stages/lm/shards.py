@@ -83,13 +83,37 @@ def over_processes(sampler: ShardSampler, work: Work) -> Iterator[tuple[dict[str
 def sample_to_file(
     sampler: Drawer, tasks: Sequence[Task], out: Path, spread: Spread = over_processes
 ) -> dict[str, Any]:
-    """Draw `n` samples of every task into the JSON Lines file `out`, in the order of the tasks.
+    """As `sample_to_files`, of one file."""
+    return sample_to_files([(sampler, out)], tasks, spread)[0]
 
-    Whole shards are kept in `OUT.partial/` until the end. Returns what varies from run to run: seconds, tokens per
-    second (of shards drawn in this run), processes or servers; and how many tasks' prompts the model's context does not
-    hold. Raises InputError for a broken checkpoint.
+
+def sample_to_files(
+    runs: Sequence[tuple[Drawer, Path]], tasks: Sequence[Task], spread: Spread = over_processes
+) -> list[dict[str, Any]]:
+    """For each (sampler, file) draw `n` samples of every task into that JSON Lines file, in the order of the tasks.
+
+    Whole shards are kept in `FILE.partial/` until every file is there, since DVC removes what a stage had written when
+    it starts the stage again. Returns for each what varies from run to run: seconds, tokens per second (of shards drawn
+    in this run), processes or servers; and how many tasks' prompts the model's context does not hold. Raises InputError
+    for a broken checkpoint.
     """
-    partial = out.with_name(out.name + ".partial")
+    drawn = [_to_shards(sampler, tasks, out, spread) for sampler, out in runs]
+    timings = [
+        {**timing, "tasks_beyond_the_context": _join(shards, out)}
+        for (shards, timing), (_, out) in zip(drawn, runs, strict=True)
+    ]
+    for _, out in runs:
+        shutil.rmtree(_partial(out))
+    return timings
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
+
+
+def _to_shards(sampler: Drawer, tasks: Sequence[Task], out: Path, spread: Spread) -> tuple[list[Path], dict[str, Any]]:
+    """Draw what is missing; (the shards' files in order, timing)."""
+    partial = _partial(out)
     folder = partial / sampler.fingerprint(tasks)
     for stale in partial.glob("*"):
         if stale != folder and stale.is_dir():
@@ -102,19 +126,23 @@ def sample_to_file(
         print(f"{out}: {len(shards) - len(missing)} of {len(shards)} shards are there, going on", flush=True)
     work = Work(shards, missing, folder)
     timing = _draw(sampler, work, spread, f"sample {out.stem}") if missing else {}
+    return [_shard_file(folder, number) for number in range(len(shards))], timing
+
+
+def _join(shards: Sequence[Path], out: Path) -> int:
+    """Write the shards as one file; the number of tasks whose prompts are too long, which is told."""
     too_long = set()
     with replacing(out) as file:
-        for number in range(len(shards)):
-            with _shard_file(folder, number).open(encoding="utf-8") as shard:
+        for path in shards:
+            with path.open(encoding="utf-8") as shard:
                 shutil.copyfileobj(shard, file)
-            found = records.read(Sample, _shard_file(folder, number), unique=False)
+            found = records.read(Sample, path, unique=False)
             too_long |= {sample.task_id for sample in found if sample.finish_reason == CONTEXT}
     if too_long:
         print(
             f"{out}: the prompts of {len(too_long)} tasks do not fit into the model's context: no answers", flush=True
         )
-    shutil.rmtree(partial)
-    return {**timing, "tasks_beyond_the_context": len(too_long)}
+    return len(too_long)
 
 
 def _shard_file(folder: Path, number: int) -> Path:

@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.params import Params
+from stages.common.stage_times import stage_times
 from stages.common.tables import figure, read_csv, read_json
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "dvc")
-SECONDS = ("seconds", "train_seconds", "sample_seconds")
-RATES = {
-    "train_tokens_per_second": "tokens/s",
-    "tokens_per_second": "tokens/s",
-    "programs_per_second": "programs/s",
-}
+RATES = {"tokens_per_second": "tokens/s", "programs_per_second": "programs/s"}
 
 
 @dataclass(frozen=True)
@@ -82,15 +78,19 @@ def benchmark(metrics: Path, models: list[str]) -> Section:
         found = read_json(path)
         names = [key for key in found if key.startswith("pass@") and not key.endswith(("_low", "_high"))] or ["pass@1"]
         if not rows:
-            header += [part for name in names for part in (name, "95 % interval")] + ["compiles", "tokens", "cut off"]
+            header += [part for name in names for part in (name, "95 % interval")]
+            header += ["greedy", "compiles", "tokens", "cut off", "samples/s"]
         cells = [model]
         for name in names:
             low, high = (figure(found, f"{name}{end}", path) for end in ("_low", "_high"))
             cells += [share(figure(found, name, path)), f"{share(low)} - {share(high)}"]
-        others = (found.get("compile_rate"), found.get("cut_off"))
-        compiles, cut = ("" if value is None else share(value) for value in others)
-        rows.append([*cells, compiles, str(found.get("mean_tokens", "")), cut])
-    return Section("Held-out pass@k", header, rows, "Intervals: bootstrap over tasks.")
+        others = (found.get("greedy_pass@1"), found.get("compile_rate"), found.get("cut_off"))
+        greedy, compiles, cut = ("" if value is None else share(value) for value in others)
+        rate = metrics / "timing" / f"benchmark-sample-{model}.json"
+        drawn = read_json(rate).get("samples_per_second", "") if rate.exists() else ""
+        rows.append([*cells, greedy, compiles, str(found.get("mean_tokens", "")), cut, str(drawn)])
+    note = "Intervals: bootstrap over tasks. greedy: pass@1 of the likeliest answers. samples/s: of the last run here."
+    return Section("Held-out pass@k", header, rows, note)
 
 
 def validation(metrics: Path) -> Section:
@@ -153,13 +153,14 @@ def categories(metrics: Path, models: list[str]) -> Section:
 def timing(metrics: Path) -> Section:
     """Seconds and rates by stage, as far as the stages ran here."""
     rows = []
-    for path in sorted((metrics / "timing").glob("*.json")):
-        found = read_json(path)
-        seconds = next((found[name] for name in SECONDS if name in found), None)
-        rate = next((f"{found[name]:,.1f} {unit}" for name, unit in RATES.items() if found.get(name)), "")
+    for row in stage_times(metrics / "timing"):
+        name = "-".join(filter(None, (row["stage"], row["item"])))
+        found = read_json(metrics / "timing" / f"{name}.json")
+        rate = next((f"{row[key]:,.1f} {unit}" for key, unit in RATES.items() if row[key]), "")
+        seconds = f"{row['seconds']:,.1f}" if row["seconds"] else ""
         peak = f"{found['peak_memory_mb']:,.0f}" if "peak_memory_mb" in found else ""
-        rows.append([path.stem, "" if seconds is None else f"{seconds:,.1f}", rate, peak, str(found.get("cores", ""))])
-    note = "Of the stages that ran on this machine; start-up is not in the seconds."
+        rows.append([name, seconds, rate, peak, str(found.get("cores", ""))])
+    note = "Of the stages that ran on this machine, from the start of the process to its end."
     return Section("Time", ["stage", "seconds", "rate", "peak MB", "cores"], rows, note, folded=True)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from stages.common.errors import HaloForgeError
 
 VEGA_LITE = "5.20"
-CONFIG = {"background": None, "view": {"stroke": None}}
+# Room on the right: the renderer measures text with another font than the reader's, and a legend's end would be cut.
+CONFIG = {"background": None, "view": {"stroke": None}, "padding": {"left": 5, "top": 5, "right": 25, "bottom": 5}}
 
 
 @dataclass(frozen=True)
