@@ -63,10 +63,11 @@ def recorded(only: str | None) -> list[Recorded]:
         files = (f"data/samples/{path.name}", str(path), "data/mix/train.jsonl")
         found.append(Recorded(path.stem, *files, f"metrics/timing/verify-{path.stem}.json"))
     for kind, tasks, timing in (("validation", "validation", "validate"), ("benchmark", "benchmark", "benchmark")):
-        for path in sorted(Path("data", kind).glob("*/verdicts.jsonl")):
+        for path in sorted(Path("data", kind).glob("*/*verdicts.jsonl")):
             name = path.parent.name
-            files = (str(path.with_name("samples.jsonl")), str(path), f"data/mix/{tasks}.jsonl")
-            found.append(Recorded(f"{kind} of {name}", *files, f"metrics/timing/{timing}-{name}.json"))
+            drawn, greedy = ("greedy.jsonl", "greedy ") if path.name.startswith("greedy") else ("samples.jsonl", "")
+            files = (str(path.with_name(drawn)), str(path), f"data/mix/{tasks}.jsonl")
+            found.append(Recorded(f"{greedy}{kind} of {name}", *files, f"metrics/timing/{timing}-{name}.json"))
     # A run of GRPO judges while it draws, and by tasks that it draws again and again.
     found = [one for one in found if not one.name.startswith("grpo-")]
     found = [one for one in found if Path(one.samples).is_file() and Path(one.verdicts).stat().st_size]
