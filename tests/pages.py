@@ -31,7 +31,7 @@ def blocks(page: Path) -> list[Block]:
     lines = page.read_text(encoding="utf-8").splitlines()
     found = []
     for number, line in enumerate(lines):
-        if line.strip() == "```sh":
+        if line == "```sh":
             mark = MARK.fullmatch(lines[number - 1].strip())
             text = "\n".join(lines[number + 1 : lines.index("```", number)])
             found.append(Block(page, number + 2, text, mark[1].strip() if mark else None))

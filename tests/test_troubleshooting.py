@@ -8,7 +8,7 @@ import pytest
 
 from tests.pages import ROOT, quoted
 
-LETTERS = 8  # a message with fewer fixed ones would be found anywhere
+TOLD = re.compile(r"[a-z]{2,}[^\0]* [a-z]|[a-z]{2,} \0.* [a-z]{2,}", re.IGNORECASE)  # two words: one is found anywhere
 HOLE = "\0"
 
 
@@ -34,14 +34,13 @@ def is_text(node: ast.AST) -> bool:
 
 @pytest.fixture(scope="module")
 def patterns() -> list[re.Pattern[str]]:
-    long = {text for text in templates() if sum(map(str.isalpha, text)) >= LETTERS}
+    long = {text for text in templates() if TOLD.search(text)}
     return [re.compile(".*".join(map(re.escape, text.split(HOLE)))) for text in long]
 
 
 @pytest.mark.parametrize("line", quoted(ROOT / "docs" / "TROUBLESHOOTING.md"))
 def test_a_quoted_message_is_in_the_source(line: str, patterns: list[re.Pattern[str]]) -> None:
-    message = line.removeprefix("error: ")
-    assert any(pattern.search(message) for pattern in patterns), line
+    assert any(pattern.search(line) for pattern in patterns)
 
 
 def test_a_message_that_is_not_there_is_not_found(patterns: list[re.Pattern[str]]) -> None:
