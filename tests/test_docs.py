@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import pytest
 import yaml
 
 from stages.llm.parsing import KINDS
@@ -13,7 +15,7 @@ from stages.settings.generate import PRESETS, GenerateSettings
 from stages.sources import SOURCES
 from tests.conftest import ROOT, Run, write_lines
 from tests.llm.server import Scripted, good
-from tests.test_readme import commands
+from tests.pages import PAGES, anchors, commands, links
 
 DOCS = ROOT / "docs"
 
@@ -60,18 +62,33 @@ def test_settings_of_sources_are_valid() -> None:
 
 def test_make_commands_are_targets() -> None:
     """With the settings that the pages give them; none is run."""
-    listed = [
-        c for page in DOCS.glob("*.md") for c in commands(page.read_text(encoding="utf-8")) if c.startswith("make ")
-    ]
+    listed = [c for page in PAGES for c in commands(page.read_text(encoding="utf-8")) if c.startswith("make ")]
     assert "make push-hub REPO=org/name" in listed
     for command in listed:
         subprocess.run([*command.split(), "-n"], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_links_lead_somewhere() -> None:
-    for page in DOCS.glob("*.md"):
-        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (DOCS / target).exists(), f"{page.name}: {target}"
+def markdown() -> list[Path]:
+    """Every page that git knows."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("page", markdown(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """To files and headings that are there. Addresses of the web are looked at, not asked for."""
+    for target in links(page.read_text(encoding="utf-8")):
+        if target.startswith("http"):
+            parts = urlsplit(target)
+            assert parts.scheme in ("http", "https"), f"{page.name}: {target}"
+            assert re.fullmatch(r"[\w-]+(\.[\w-]+)+", parts.netloc), f"{page.name}: {target}"
+            continue
+        file, _, fragment = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists(), f"{page.name}: {target}"
+        assert not fragment or fragment in anchors(path.read_text(encoding="utf-8")), f"{page.name}: {target}"
 
 
 GENERATE = (ROOT / "docs" / "GENERATE.md").read_text(encoding="utf-8")

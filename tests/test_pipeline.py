@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.pages import commands
 from tests.s3 import KEYS, s3_store
 from tests.sources.hub_layout import CODEFORCES_ROW, HUMANEVAL_ROW, write_codeforces, write_humaneval
-from tests.test_readme import commands
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""README.md: its commands exist, its links lead somewhere, its table of stages is the graph."""
+"""README.md: its commands exist, its table of stages is the graph."""
 
 import re
 import subprocess
@@ -6,26 +6,14 @@ import subprocess
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.pages import ROOT, commands
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def commands(text: str) -> list[str]:
-    """The lines of the README's shell blocks, without comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
 
 
 @pytest.mark.parametrize("command", [c for c in commands(TEXT) if c.startswith("make ")])
 def test_make_commands_are_targets(command: str) -> None:
     subprocess.run([*command.split(), "-n"], cwd=ROOT, check=True, capture_output=True)
-
-
-def test_links_and_pictures_are_there() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
 
 
 def test_every_stage_is_told_of() -> None:

@@ -5,7 +5,7 @@ python toolbox/check.py [--full] [--only 5,6] [--json FILE]
 Each check passes, fails, warns, or is skipped, and says why and how to mend it. Exits with 1 where one fails. Where
 there is no Strix Halo, its own checks are skipped and the others run on the GPU or CPU that is there. What it measures
 of matrix products and copies is kept in the user's cache folder, where `make plan` and utilisation find it; see
-docs/HARDWARE.md.
+docs/HARDWARE_NOTES.md.
 """
 
 import argparse

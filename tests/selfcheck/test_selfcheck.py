@@ -55,7 +55,7 @@ def test_every_item_says_something_here(whole: Run) -> None:
 @pytest.mark.skipif(torch.cuda.is_available() or look(Path("/")) is not None, reason="the page is of a CPU")
 def test_the_page_shows_what_is_printed_here(whole: Run) -> None:
     rows = r"^(?:pass|warning|skipped)\s+(\d+) (.{22}) "
-    page = re.findall(rows, (ROOT / "docs/HARDWARE.md").read_text(encoding="utf-8"), re.MULTILINE)
+    page = re.findall(rows, (ROOT / "docs/HARDWARE_NOTES.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert page == re.findall(rows, whole[0].stdout, re.MULTILINE)
 
 

@@ -7,7 +7,7 @@ from stages.lm.measuring import PRODUCTS, bandwidth, matmul_flops, this_device
 from toolbox.checks.results import Result
 
 DTYPES = (torch.float32, torch.bfloat16)
-# Others' measurements on gfx1151 (docs/HARDWARE.md). A figure below is a warning: something is slower than need be.
+# Others' measurements on gfx1151 (docs/HARDWARE_NOTES.md). Below them is a warning: something is slower than need be.
 OTHERS_FORWARD, OTHERS_WGRAD, OTHERS_BANDWIDTH = 30e12, 24e12, 211e9
 FORCED = "leave ROCBLAS_USE_HIPBLASLT and TORCH_BLAS_PREFER_HIPBLASLT unset, see that nothing else runs, see item 2"
 

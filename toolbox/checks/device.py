@@ -9,7 +9,7 @@ from toolbox.checks.box import ELSEWHERE, NONE, Box, look
 from toolbox.checks.results import Result, gib
 
 ARCHITECTURE = "gfx1151"
-WHEELS = "take AMD's own wheels: torch[device-gfx1151] (docs/HARDWARE.md); a constraints file keeps pip from others"
+WHEELS = "take AMD's wheels: torch[device-gfx1151] (docs/HARDWARE_NOTES.md); a constraints file keeps pip from others"
 
 
 def facts() -> dict[str, Any]:

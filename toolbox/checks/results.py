@@ -12,8 +12,9 @@ Status = Literal["pass", "warning", "fail", "skipped"]
 
 @dataclass(frozen=True)
 class Result:
-    """One check's verdict. `item` is its number in docs/HARDWARE.md, `found` what was seen (of a skipped one: why),
-    `expected` what should have been, `remedy` how to mend it, `figures` what was measured (units in their names)."""
+    """One check's verdict. `item` is its number in docs/HARDWARE_NOTES.md, `found` what was seen (of a skipped one:
+    why), `expected` what should have been, `remedy` how to mend it, `figures` what was measured (units in their
+    names)."""
 
     item: int
     name: str

@@ -1,4 +1,4 @@
-"""Devices, kernel, kernel command line and memory of a Strix Halo, against what others found good: docs/HARDWARE.md."""
+"""Devices, kernel, command line and memory of a Strix Halo, beside those found good (docs/HARDWARE_NOTES.md)."""
 
 import errno
 import os
