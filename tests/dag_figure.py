@@ -3,8 +3,8 @@
 python -m tests.dag_figure            prints the folded graph
 python -m tests.dag_figure --write    renews both files; the picture wants graphviz (apt-get install graphviz)
 
-The arrows are those of `dvc dag`, asked of a copy in which every stage has an item. One that follows from others is left
-out; one that leads into the next cycle is dashed, as is the border of a stage that params.yaml gives no item as shipped.
+The arrows are those of `dvc dag`, asked of a copy in which every stage has an item. One that follows from others is
+left out, one into the next cycle is dashed, and so is the border of a stage that has no item in params.yaml as shipped.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def folded(edges: set[Edge]) -> tuple[set[Edge], set[Edge]]:
 
 
 def sections() -> dict[str, str | None]:
-    """By stage, what its items come from: a section of params.yaml, "" for a list in dvc.yaml; None for a single stage."""
+    """By stage, where its items are: a section of params.yaml, "" for dvc.yaml itself; None for a stage without."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     over = {name: definition.get("foreach") for name, definition in stages.items()}
     return {

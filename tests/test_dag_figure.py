@@ -1,5 +1,7 @@
 """The figure of the graph is what `dvc dag` says."""
 
+from itertools import pairwise
+
 import pytest
 
 from tests.dag_figure import PICTURE, TEXT, folded, mark, reduced, text
@@ -24,6 +26,6 @@ def test_what_may_be_absent_makes_no_arrow_superfluous() -> None:
 def test_cycles_are_folded(cycles: int) -> None:
     """The chain of any length has one node per stage, and an arrow back where there is a next cycle."""
     chain = [f"{stage}@{cycle}" for cycle in range(1, cycles + 1) for stage in ("sample", "verify", "raft")]
-    here, onward = folded(set(zip(chain, chain[1:], strict=False)))
+    here, onward = folded(set(pairwise(chain)))
     assert here == {("sample", "verify"), ("verify", "raft")}
     assert onward == ({("raft", "sample")} if cycles > 1 else set())
