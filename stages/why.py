@@ -96,7 +96,7 @@ def main() -> None:
             console = Console()
             console.print(summary(steps, revision))
             for name, origin in found:
-                console.print(origin_text(origin, name), end="")
+                console.print(origin_text(origin, name), end="", soft_wrap=True)  # code and seeds stay whole
     untraced = [f"{step.checkpoint}: {what}" for step in steps for what in step.untraced]
     if untraced:
         more = f" and {len(untraced) - SHOWN} more" if len(untraced) > SHOWN else ""

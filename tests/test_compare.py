@@ -222,6 +222,18 @@ def test_verdicts_that_changed_since_a_revision(repository: Repository, tmp_path
     assert json.loads((tmp_path / "flips.jsonl").read_text())["task_id"] == "t/0"
 
 
+def test_a_version_stands_for_its_releases_tag(repository: Repository) -> None:
+    repository.run("git", "tag", "coder@v0.1.0", "one")
+    try:
+        assert "coder@v0.1.0:sft" in repository.stage("compare", "v0.1.0:sft", "one")
+        assert "cycle-1" in repository.stage("why", "v0.1.0")
+        repository.run("git", "tag", "other@v0.1.0", "one")
+        error = repository.stage("why", "v0.1.0", code=1)
+        assert error == "error: v0.1.0: found coder@v0.1.0, other@v0.1.0; give one of these\n"
+    finally:
+        repository.run("git", "tag", "-d", "coder@v0.1.0", "other@v0.1.0")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +11,7 @@ import yaml
 
 from stages.common.errors import InputError
 from stages.common.params import read_yaml
+from stages.common.releases import tag_of
 
 WORKSPACE = "workspace"
 BESIDE = ("control-", "grpo-")  # checkpoints that are not the chain's
@@ -19,7 +20,8 @@ BESIDE = ("control-", "grpo-")  # checkpoints that are not the chain's
 class Revision:
     """A context manager; what it has fetched is gone at its end.
 
-    `name` is whatever git or DVC resolve (a tag, a branch, a commit, an experiment's name) or `workspace`.
+    `name` is whatever git or DVC resolve (a tag, a branch, a commit, an experiment's name), `workspace`, or a version
+    (v0.1.0) that one release has, whose tag becomes the name.
     """
 
     def __init__(self, name: str = WORKSPACE) -> None:
@@ -35,14 +37,27 @@ class Revision:
             from dvc.scm import RevError
 
             try:
-                self._files = DVCFileSystem(rev=self.name)
-                self._files.ls("/", detail=False)  # or an unknown revision would be one without files
+                self._files = self._opened(DVCFileSystem)
             except RevError:
                 raise InputError(f"{self.name}: git knows no such revision, and DVC no such experiment") from None
             except (DvcException, OSError) as error:
                 raise InputError(f"{self.name}: {' '.join(str(error).split())}") from None
             self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         return self
+
+    def _opened(self, system: Callable[..., Any]) -> Any:
+        from dvc.scm import RevError
+
+        try:
+            files = system(rev=self.name)
+            files.ls("/", detail=False)  # or an unknown revision would be one without files
+        except RevError:
+            tag = tag_of(self.name)
+            if tag is None:
+                raise
+            self.name = tag
+            files = system(rev=tag)
+        return files
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -173,7 +188,7 @@ def named(text: str) -> Iterator[tuple[Revision, str]]:
             raise InputError(f"params.yaml at {revision.name}: models: expected the checkpoints that are benchmarked")
         if model and model not in listed:
             raise InputError(f"{text}: found checkpoint '{model}', expected one of: {', '.join(map(str, listed))}")
-        released = revision.released(name.partition("@")[0]) if "@" in name else None
+        released = revision.released(revision.name.partition("@")[0]) if "@" in revision.name else None
         chain = [str(m) for m in listed if not str(m).startswith(BESIDE)]
         if not (model or released or chain):
             raise InputError(f"params.yaml at {revision.name}: models: expected one that is neither control nor GRPO")
