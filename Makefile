@@ -89,7 +89,7 @@ format: setup ## Format the Python code and mend what ruff can mend
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 doctor: ## Tell what this machine has and lacks, what it computes and how fast (FULL=1: takes minutes); installs nothing
-	@$(or $(wildcard $(BIN)/python),python3) -m stages.doctor --selfcheck $(if $(FULL),full,quick)
+	@$(or $(wildcard $(BIN)/python),python3) -m stages.doctor --selfcheck $(if $(filter-out 0,$(FULL)),full,quick)
 
 bench-sample: setup ## Measure sampling: tokens per second beside transformers' own ways
 	$(BIN)/python -m benchmarks.sampling

@@ -78,9 +78,10 @@ def greedy_figures(
     args: Namespace, samples: Path, tasks: dict[str, Task], verify: VerifySettings, score: ScoreSettings
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """`greedy_pass@1` with its interval, and timing."""
-    drawn = next(records.read(Sample, samples)).temperature
-    if drawn not in (None, 0):
-        raise InputError(f"{samples}: found temperature {drawn}, expected 0 of greedy samples")
+    for sample in records.read(Sample, samples):
+        if sample.temperature or sample.sample:
+            found = f"sample {sample.sample} of {sample.task_id} at temperature {sample.temperature}"
+            raise InputError(f"{samples}: found {found}, expected one greedy sample of each task, at 0")
     verdicts = args.greedy_verdicts or args.out.with_suffix(".greedy_verdicts.jsonl")
     _, tally, timing = judged(args, samples, verdicts, tasks, verify)
     found = figures(list(tally.values()), score.model_copy(update={"k": [1]}))

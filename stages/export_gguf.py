@@ -28,13 +28,13 @@ PIN = Path(__file__).parents[1] / "toolbox" / "llama-cpp.env"
 KINDS = ("f32", "f16", "bf16", "q8_0")
 
 
-def expect_place(out: Path) -> None:
-    """Raise InputError for a folder whose content is not an earlier export, since it is replaced."""
+def expect_place(out: Path, file: str) -> None:
+    """Raise InputError for a folder that holds more than an earlier export to `file`, since it is replaced."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: a file; expected a folder to write to")
-    other = [path.name for path in out.glob("*") if path.suffix != ".gguf" and path.name != "Modelfile"]
+    other = [path.name for path in out.glob("*") if path.name not in (file, "Modelfile")]
     if other:
-        raise InputError(f"{out}: holds '{min(other)}', which is no export; give another folder")
+        raise InputError(f"{out}: holds '{min(other)}', which is no export to {file}; give another folder")
 
 
 def script_in(converter: Path) -> Path:
@@ -129,11 +129,11 @@ def export(
 
     Raises as `convert` does, and HaloForgeError for a file that, read back, is not the model.
     """
-    expect_place(out)
+    name = model.resolve().name
+    expect_place(out, f"{name}-{kind}.gguf")
     from stages.lm.gguf_check import read_back
     from stages.lm.gguf_file import read_config
 
-    name = model.resolve().name
     with whole(model, out, compute) as ordinary, naming_a_full_disk(out), replacing_directory(out) as folder:
         file = folder / f"{name}-{kind}.gguf"
         how = convert(ordinary, file, kind, name, converter, ready)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from stages.common.cli import run
 from stages.common.errors import InputError
+from stages.common.files import write_csv
 from stages.common.params import Params, argument_parser
+from stages.common.stage_times import HEADER, stage_times
 from stages.pages.overview import sections
 from stages.pages.pictures import pictures
 from stages.pages.writing import write_markdown, write_page
@@ -42,6 +44,8 @@ def main() -> None:
     params = Params(args.params)
     _, models = check_chain(params, made_beside(params))
     tables = sections(params, args.metrics, models)
+    if (args.metrics / "timing").is_dir():  # stages may have run since the stage `report` did
+        write_csv(args.metrics / "timing" / "stages.csv", HEADER, stage_times(args.metrics / "timing"))
     title = f"halo-forge: {params.profile or 'report'}"
     samples = judged(args.benchmark, models)
     write_page(args.out, title, tables, pictures(), args.tasks, samples, args.kept)

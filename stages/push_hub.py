@@ -95,7 +95,9 @@ def contents(revision: Revision, name: str) -> Iterator[Path]:
     pointer = f"{path}.dvc"
     here = Path(pointer)
     tracked = here.exists() and read_yaml(here).get("outs") == read_yaml(revision.fetch(pointer)).get("outs")
-    if tracked and not json.loads(said(sys.executable, "-m", "dvc", "status", "--json", pointer)):
+    same = tracked and not json.loads(said(sys.executable, "-m", "dvc", "status", "--json", pointer))
+    # What .dvcignore names is no part of the release, though it may lie there.
+    if same and set(files_in(Path(path))) == revision.files(path):
         yield Path(path)
         return
     FETCHED.mkdir(parents=True, exist_ok=True)

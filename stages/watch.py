@@ -52,17 +52,27 @@ def running(root: Path, project: Path) -> Iterator[Running]:
         except OSError:  # it has ended since, or is another user's
             continue
         name = _stage(words)
-        if name and name not in OWN:
+        if name and name not in OWN and name != _parent_stage(root, folder):  # a worker that the stage forked
             yield Running(name, int(folder.name), _state(project / STATES / f"{folder.name}.json"))
 
 
 def _stage(words: list[str]) -> str | None:
     """`verify-cycle-1` for `python -m stages.verify ... --timing metrics/timing/verify-cycle-1.json`."""
+    if not Path(words[0]).name.startswith("python"):  # `timeout 60 python -m ...` is no stage
+        return None
     modules = [after for word, after in pairwise(words) if word == "-m"]
     if not modules or not modules[0].startswith("stages."):
         return None
     timing = [after for word, after in pairwise(words) if word == "--timing"]
     return Path(timing[0]).stem if timing else modules[0].removeprefix("stages.")
+
+
+def _parent_stage(root: Path, folder: Path) -> str | None:
+    try:
+        parent = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+        return _stage((root / "proc" / parent / "cmdline").read_bytes().decode(errors="replace").split("\0"))
+    except (OSError, IndexError):
+        return None
 
 
 def _state(path: Path) -> dict:

@@ -67,7 +67,10 @@ def test_greedy_answers_have_a_figure_of_their_own(workplace: Path, stage: Run) 
     assert json.loads((workplace / "t.json").read_text())["greedy"]["programs_per_second"] > 0
     records.write(workplace / "few.jsonl", likeliest[:2])
     assert "few.jsonl: no sample of task 't/2'" in stage("benchmark", *files, "few.jsonl", code=1).stderr
-    assert "found temperature 0.8, expected 0" in stage("benchmark", *files, "samples.jsonl", code=1).stderr
+    error = stage("benchmark", *files, "samples.jsonl", code=1).stderr
+    assert "found sample 0 of t/0 at temperature 0.8, expected one greedy sample of each task" in error
+    (workplace / "none.jsonl").touch()
+    assert "none.jsonl: no samples" in stage("benchmark", *files, "none.jsonl", code=1).stderr
 
 
 def test_samples_are_drawn_where_none_are_given(workplace: Path, stage: Run, checkpoint: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from stages.common import records
 from stages.common.records import Sample, Task, Verdict
-from stages.pages.tasks import LONGEST, outcomes
+from stages.pages.tasks import LONGEST, encoded, outcomes
 from tests.conftest import ROOT, Run
 from tests.test_report import MODELS, metrics  # noqa: F401 - a fixture
 
@@ -151,6 +151,13 @@ def test_the_same_as_markdown(project: Path, stage: Run) -> None:
     for title in re.findall("^## (.*)$", text, re.MULTILINE):
         assert f"<h2>{title}</h2>" in page
     assert "`" not in text and "<script" not in text
+
+
+def test_a_lone_surrogate_in_an_answer_can_be_written() -> None:
+    """A server's JSON may hold one, and UTF-8 may not."""
+    text = encoded(["x = '\ud800'", "é<"])
+    text.encode()
+    assert json.loads(text) == ["x = '\ud800'", "é<"] and "<" not in text
 
 
 def test_answers_of_a_task(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from stages.common.records import Sample
 from stages.lm import load
 from stages.lm.chat import prompt_ids
 from stages.lm.sampling import Sampler
-from stages.lm.shards import sample_to_file
+from stages.lm.shards import sample_to_file, sample_to_files
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
@@ -191,3 +191,22 @@ def test_a_problem_is_sampled_once_however_many_tasks_it_has(
     for section, count in (("sample", 1), ("benchmark.sample", 3)):  # a benchmark counts every task
         stage("sample", "--model", checkpoint, "--tasks", "t.jsonl", "--out", "s.jsonl", "--section", section)
         assert len({s.task_id for s in records.read(Sample, tmp_path / "s.jsonl")}) == count
+
+
+def test_the_first_model_is_let_go_before_the_second_comes(checkpoint: Path, tasks: Path, tmp_path: Path) -> None:
+    """Of two files that are drawn in a run; memory would have to hold both."""
+    loaded: list[bool] = []
+    settings = SampleSettings(n=1, max_new_tokens=4, workers=1)
+    compute = ComputeSettings(threads=1, dtype="float32")
+    first, second = (Sampler(checkpoint, settings, PromptSettings(), compute, 7, "cycle-1") for _ in range(2))
+    load = second.load
+
+    def told() -> None:
+        loaded.append(hasattr(first, "model"))
+        load()
+
+    second.load = told
+    sample_to_files([(first, tmp_path / "a.jsonl"), (second, tmp_path / "b.jsonl")], records.read_tasks(tasks))
+    assert loaded == [False]
+    assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "b.jsonl").read_text()
+    assert not list(tmp_path.glob("*.partial"))

@@ -54,3 +54,20 @@ def test_an_accelerator_in_sysfs(tmp_path: Path, stage: Run) -> None:
     assert "load 1.50 on" in said and "memory 32.0 of 128.0 GiB" in said
     (device / "gpu_busy_percent").write_text("")
     assert "card1: VRAM 1.0 of 2.0 GiB" in stage("watch", "--once", "--root", "root").stdout
+
+
+def test_a_stage_is_a_line_whatever_it_forks_or_is_started_by(tmp_path: Path, stage: Run) -> None:
+    (tmp_path / ".dvc").mkdir()
+    for pid, parent, words in (
+        (7, 1, "timeout 60 python -m stages.sample --timing metrics/timing/sample-cycle-1.json"),
+        (8, 7, "python3.11 -m stages.sample --timing metrics/timing/sample-cycle-1.json"),
+        (9, 8, "python3.11 -m stages.sample --timing metrics/timing/sample-cycle-1.json"),
+        (10, 8, "python3.11 -m stages.verify --timing metrics/timing/verify-cycle-1.json"),
+    ):
+        folder = tmp_path / f"root/proc/{pid}"
+        folder.mkdir(parents=True)
+        (folder / "cwd").symlink_to(tmp_path)
+        (folder / "cmdline").write_text(words.replace(" ", "\0") + "\0")
+        (folder / "stat").write_text(f"{pid} (a) name) S {parent} 1 1 0")
+    said = stage("watch", "--once", "--root", "root").stdout
+    assert said.count("sample-cycle-1") == 1 and said.count("verify-cycle-1") == 1

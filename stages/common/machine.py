@@ -64,7 +64,7 @@ def record(device: Device, *, by: str, bandwidth: float | None = None, **flops: 
         "bandwidth": entry.get("bandwidth") if bandwidth is None else bandwidth,
         "flops": {**_table(entry.get("flops")), **{dtype: {**rates, "by": by} for dtype, rates in flops.items()}},
     }
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):
         write_json(path(), {**known, device.key: entry})
 
 
@@ -83,7 +83,7 @@ def newest(kind: str, dtype: str, threads: int = 0) -> Measured | None:
 def _read() -> dict[str, Any]:
     try:
         return _table(json.loads(path().read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last of a user without a home
         return {}
 
 

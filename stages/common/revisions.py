@@ -86,6 +86,11 @@ class Revision:
             self._copy(path, copy)
         return copy
 
+    def files(self, path: str) -> set[str]:
+        """Names of all files below a directory of the revision, relative to it. Raises InputError as `fetch` does."""
+        with self._reading(path):
+            return {Path(file).relative_to(path).as_posix() for file in self._files.find(path)}
+
     def copy_folder(self, path: str, folder: Path) -> None:
         """Copy all files below a directory of the revision into `folder`, out of git or DVC's cache or remote.
 

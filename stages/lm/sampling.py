@@ -1,10 +1,12 @@
 """Sampling from a checkpoint that is loaded here."""
 
+import gc
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from stages.common.files import value_hash
@@ -54,6 +56,14 @@ class Sampler:
         s = self.settings
         how = (self.model, self.ends, s.temperature, s.top_p, s.max_new_tokens, s.batch)
         self.decoder = Decoder(*how, every=STEPS_BETWEEN_LOOKS if accelerator else 1, compiled=compiled)
+
+    def unload(self) -> None:
+        """Let go of model and decoder; nothing where they were not loaded."""
+        for name in ("model", "decoder"):
+            self.__dict__.pop(name, None)
+        gc.collect()  # a compiled decoder refers to itself
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def shard_seed(self, shard: int) -> int:
         """63 bits of SHA-256 over (seed, stream, shard)."""

@@ -86,6 +86,9 @@ class ServedSampler:
         # Such a tokenizer would double the first token of a text that the template has written it into.
         self.adds_tokens = self.tokenizer("x")["input_ids"] != bare
 
+    def unload(self) -> None:
+        """Nothing: the tokenizer is small, and the servers have ended."""
+
     def request_seed(self, task_id: str, number: int) -> int:
         """31 bits of SHA-256 over (seed, stream, task, number): llama.cpp keeps 32, with the highest value for none."""
         digest = hashlib.sha256(f"{self.seed}/{self.stream}/{task_id}/{number}".encode()).digest()

@@ -39,6 +39,9 @@ class Drawer(Protocol):
     def fingerprint(self, tasks: Sequence[Task]) -> str:
         """Digest of every input of the samples; shards of another fingerprint are never reused."""
 
+    def unload(self) -> None:
+        """Let go of what `load` brought, if it did: another sampler's model comes next."""
+
 
 class ShardSampler(Drawer, Protocol):
     """Draws a whole shard in this process."""
@@ -126,6 +129,8 @@ def _to_shards(sampler: Drawer, tasks: Sequence[Task], out: Path, spread: Spread
         print(f"{out}: {len(shards) - len(missing)} of {len(shards)} shards are there, going on", flush=True)
     work = Work(shards, missing, folder)
     timing = _draw(sampler, work, spread, f"sample {out.stem}") if missing else {}
+    sampler.unload()
+    shutil.rmtree(folder / "merged", ignore_errors=True)  # an adapter's whole model, made for servers
     return [_shard_file(folder, number) for number in range(len(shards))], timing
 
 

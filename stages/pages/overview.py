@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages.common.errors import InputError
 from stages.common.params import Params
 from stages.common.stage_times import stage_times
 from stages.common.tables import figure, read_csv, read_json
@@ -72,15 +73,20 @@ def _installed(name: str) -> bool:
 def benchmark(metrics: Path, models: list[str]) -> Section:
     """Held-out pass@k, a row per checkpoint. InputError for a file that is missing or lacks a figure."""
     rows: list[list[str]] = []
-    header = ["checkpoint"]
+    header, expected = ["checkpoint"], [""]
     for model in models:
         path = metrics / "benchmark" / f"{model}.json"
         found = read_json(path)
         names = [key for key in found if key.startswith("pass@") and not key.endswith(("_low", "_high"))] or ["pass@1"]
         if not rows:
+            expected = names
             header += [part for name in names for part in (name, "95 % interval")]
             header += ["greedy", "compiles", "tokens", "cut off", "samples/s"]
         cells = [model]
+        if names != expected:
+            raise InputError(
+                f"{path}: found {', '.join(names)}, expected {', '.join(expected)} as of {models[0]}; run `dvc repro`"
+            )
         for name in names:
             low, high = (figure(found, f"{name}{end}", path) for end in ("_low", "_high"))
             cells += [share(figure(found, name, path)), f"{share(low)} - {share(high)}"]

@@ -17,6 +17,8 @@ LONGEST = 4000  # characters of a text that the page shows
 def encoded(value: Any) -> str:
     """JSON that may stand within a script element: no text in it can end that."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):  # UTF-8 holds no lone surrogate
+        text = json.dumps(value, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

@@ -201,9 +201,12 @@ def test_what_a_converter_says_of_its_failure_is_one_line(checkpoint: Path, tmp_
 
 def test_a_folder_of_other_files_is_left_alone(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"holds 'notes.txt', which is no export"):
+    with pytest.raises(InputError, match=r"holds 'notes.txt', which is no export to "):
         export(checkpoint, tmp_path, "f16", FLOAT32)
-    assert (tmp_path / "notes.txt").exists()
+    (tmp_path / "notes.txt").rename(tmp_path / "llama.gguf")
+    with pytest.raises(InputError, match=r"holds 'llama.gguf', which is no export to "):
+        export(checkpoint, tmp_path, "f16", FLOAT32)
+    assert (tmp_path / "llama.gguf").exists()
 
 
 GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
