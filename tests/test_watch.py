@@ -69,5 +69,7 @@ def test_a_stage_is_a_line_whatever_it_forks_or_is_started_by(tmp_path: Path, st
         (folder / "cwd").symlink_to(tmp_path)
         (folder / "cmdline").write_text(words.replace(" ", "\0") + "\0")
         (folder / "stat").write_text(f"{pid} (a) name) S {parent} 1 1 0")
+    (tmp_path / "root/proc/loadavg").write_text("1.50 1.00 0.50 2/345 6789\n")
+    (tmp_path / "root/proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 5 kB\n")
     said = stage("watch", "--once", "--root", "root").stdout
     assert said.count("sample-cycle-1") == 1 and said.count("verify-cycle-1") == 1

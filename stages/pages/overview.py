@@ -83,13 +83,13 @@ def benchmark(metrics: Path, models: list[str]) -> Section:
             header += [part for name in names for part in (name, "95 % interval")]
             header += ["greedy", "compiles", "tokens", "cut off", "samples/s"]
         cells = [model]
+        for name in names:
+            low, high = (figure(found, f"{name}{end}", path) for end in ("_low", "_high"))
+            cells += [share(figure(found, name, path)), f"{share(low)} - {share(high)}"]
         if names != expected:
             raise InputError(
                 f"{path}: found {', '.join(names)}, expected {', '.join(expected)} as of {models[0]}; run `dvc repro`"
             )
-        for name in names:
-            low, high = (figure(found, f"{name}{end}", path) for end in ("_low", "_high"))
-            cells += [share(figure(found, name, path)), f"{share(low)} - {share(high)}"]
         others = (found.get("greedy_pass@1"), found.get("compile_rate"), found.get("cut_off"))
         greedy, compiles, cut = ("" if value is None else share(value) for value in others)
         rate = metrics / "timing" / f"benchmark-sample-{model}.json"
