@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from stages.common.errors import HaloForgeError
 from stages.common.records import Sample
 from stages.lm.launched import launched
 from stages.lm.served import ServedSampler, over_servers
-from stages.lm.shards import sample_to_file
+from stages.lm.shards import sample_to_file, sample_to_files
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
@@ -85,6 +86,21 @@ def test_samples_come_from_launched_servers(tmp_path: Path, checkpoint: Path) ->
     samples = draw(tmp_path, checkpoint, launch=script(tmp_path), launches=2)
     assert [s.finish_reason for s in samples] == ["stop"] * 3
     assert not list(tmp_path.glob("s.jsonl.partial"))
+
+
+def test_the_servers_of_one_run_serve_the_next(tmp_path: Path, checkpoint: Path) -> None:
+    mark = tmp_path / "started"
+    launch = f"sh -c 'echo >> {mark}; exec {script(tmp_path)}'"
+    where = ServerSettings(concurrency=2, retries=1, backoff_seconds=0.01, launch=launch)
+    settings = SampleSettings(n=2, max_new_tokens=8, shard=2, servers=where)
+    sampler = ServedSampler(checkpoint, settings, PromptSettings(), COMPUTE, 7, "benchmark.sample")
+    greedy = replace(sampler, settings=settings.model_copy(update={"n": 1, "temperature": 0.0}))
+    runs = [(sampler, tmp_path / "s.jsonl"), (greedy, tmp_path / "g.jsonl")]
+    sample_to_files(runs, [make_task(number) for number in range(3)], over_servers)
+    assert len(list(records.read(Sample, tmp_path / "s.jsonl"))) == 6
+    assert len(list(records.read(Sample, tmp_path / "g.jsonl"))) == 3
+    assert mark.read_text() == "\n", "one server, started once"
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_killed_stage_takes_its_server_along(tmp_path: Path, checkpoint: Path) -> None:

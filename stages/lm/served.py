@@ -28,7 +28,7 @@ from stages.lm.launched import launched
 from stages.lm.merge import is_adapter, merge
 from stages.lm.pool import OF_THE_REQUEST, Pool, Request, Server
 from stages.lm.serving import connected
-from stages.lm.shards import Work
+from stages.lm.shards import MERGED, Spread, Work
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sampling import SampleSettings
@@ -87,7 +87,7 @@ class ServedSampler:
         self.adds_tokens = self.tokenizer("x")["input_ids"] != bare
 
     def unload(self) -> None:
-        """Nothing: the tokenizer is small, and the servers have ended."""
+        """Nothing: the tokenizer is small, and the servers go on for the next run."""
 
     def request_seed(self, task_id: str, number: int) -> int:
         """31 bits of SHA-256 over (seed, stream, task, number): llama.cpp keeps 32, with the highest value for none."""
@@ -245,23 +245,43 @@ def _positions(checkpoint: Path) -> int | None:
 
 
 @contextmanager
-def over_servers(sampler: ServedSampler, work: Work) -> Iterator[tuple[dict[str, Any], Iterator[tuple[int, int]]]]:
-    """Requests over all servers; shards are written as the last of their answers comes."""
-    settings = sampler.settings.servers
-    sampler.load()
-    with ExitStack() as stack:
-        urls, path = settings.urls, sampler.checkpoint
-        if settings.launch:
+def over_servers() -> Iterator[Spread]:
+    """Requests over all servers; shards are written as the last of their answers comes.
+
+    Servers that are launched start with the first run that needs them, and serve the later ones, of the same
+    checkpoint, too: they take minutes to load a large model.
+    """
+    with ExitStack() as shared:
+        yield _OverServers(shared).asking
+
+
+@dataclass
+class _OverServers:
+    shared: ExitStack  # ends the servers that were launched
+    launched: tuple[list[str], Path] | None = None  # their addresses, and the model that they were given
+
+    def _addresses(self, sampler: ServedSampler, work: Work) -> tuple[list[str], Path]:
+        settings, path = sampler.settings.servers, sampler.checkpoint
+        if not settings.launch:
+            return settings.urls, path
+        if self.launched is None:
             if settings.adapter == "merge" and is_adapter(path):
-                path = work.folder / "merged" / path.name
+                path = work.folder / MERGED / path.name
                 if not path.is_dir():
                     merge(sampler.checkpoint, path, sampler.compute)
-            urls = stack.enter_context(launched(settings, path, work.folder.parent))
-        servers = stack.enter_context(connected(settings, urls, sampler.checkpoint, path))
-        contexts = [length for length in (sampler.positions, *(server.context for server in servers)) if length]
-        sampler.positions = min(contexts, default=None)
-        _expect_same_context(work, sampler.positions)
-        yield {"servers": len(servers)}, _shards(sampler, work, servers)
+            self.launched = self.shared.enter_context(launched(settings, path, work.folder.parent)), path
+        return self.launched
+
+    @contextmanager
+    def asking(self, sampler: ServedSampler, work: Work) -> Iterator[tuple[dict[str, Any], Iterator[tuple[int, int]]]]:
+        """Draw one run's missing shards."""
+        sampler.load()
+        urls, path = self._addresses(sampler, work)
+        with connected(sampler.settings.servers, urls, sampler.checkpoint, path) as servers:
+            contexts = [length for length in (sampler.positions, *(server.context for server in servers)) if length]
+            sampler.positions = min(contexts, default=None)
+            _expect_same_context(work, sampler.positions)
+            yield {"servers": len(servers)}, _shards(sampler, work, servers)
 
 
 def _expect_same_context(work: Work, positions: int | None) -> None:

@@ -29,6 +29,7 @@ from stages.lm import devices
 from stages.settings.sampling import SampleSettings
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+MERGED = "merged"  # in a folder of shards, beside them
 
 
 class Drawer(Protocol):
@@ -70,11 +71,17 @@ class Work:
 # Makes what is needed to draw, and gives (figures for the timing, (shard, its tokens) as shards are finished).
 Drawing = AbstractContextManager[tuple[dict[str, Any], Iterator[tuple[int, int]]]]
 Spread = Callable[[Any, Work], Drawing]
+Spreading = Callable[[], AbstractContextManager[Spread]]  # what several runs share lasts as long as it
 
 
 @contextmanager
-def over_processes(sampler: ShardSampler, work: Work) -> Iterator[tuple[dict[str, Any], Iterator[tuple[int, int]]]]:
+def over_processes() -> Iterator[Spread]:
     """Shards over processes of one thread each on the CPU, one process on an accelerator."""
+    yield _in_processes
+
+
+@contextmanager
+def _in_processes(sampler: ShardSampler, work: Work) -> Iterator[tuple[dict[str, Any], Iterator[tuple[int, int]]]]:
     workers = 1
     if devices.device().type == "cpu":
         workers = min(sampler.settings.workers or len(os.sched_getaffinity(0)), len(work.missing))
@@ -84,14 +91,14 @@ def over_processes(sampler: ShardSampler, work: Work) -> Iterator[tuple[dict[str
 
 
 def sample_to_file(
-    sampler: Drawer, tasks: Sequence[Task], out: Path, spread: Spread = over_processes
+    sampler: Drawer, tasks: Sequence[Task], out: Path, spreading: Spreading = over_processes
 ) -> dict[str, Any]:
     """As `sample_to_files`, of one file."""
-    return sample_to_files([(sampler, out)], tasks, spread)[0]
+    return sample_to_files([(sampler, out)], tasks, spreading)[0]
 
 
 def sample_to_files(
-    runs: Sequence[tuple[Drawer, Path]], tasks: Sequence[Task], spread: Spread = over_processes
+    runs: Sequence[tuple[Drawer, Path]], tasks: Sequence[Task], spreading: Spreading = over_processes
 ) -> list[dict[str, Any]]:
     """For each (sampler, file) draw `n` samples of every task into that JSON Lines file, in the order of the tasks.
 
@@ -100,7 +107,8 @@ def sample_to_files(
     in this run), processes or servers; and how many tasks' prompts the model's context does not hold. Raises InputError
     for a broken checkpoint.
     """
-    drawn = [_to_shards(sampler, tasks, out, spread) for sampler, out in runs]
+    with spreading() as spread:
+        drawn = [_to_shards(sampler, tasks, out, spread) for sampler, out in runs]
     timings = [
         {**timing, "tasks_beyond_the_context": _join(shards, out)}
         for (shards, timing), (_, out) in zip(drawn, runs, strict=True)
@@ -128,9 +136,10 @@ def _to_shards(sampler: Drawer, tasks: Sequence[Task], out: Path, spread: Spread
     if len(missing) < len(shards):
         print(f"{out}: {len(shards) - len(missing)} of {len(shards)} shards are there, going on", flush=True)
     work = Work(shards, missing, folder)
+    if not missing:  # the whole model that a killed run made of an adapter for its servers
+        shutil.rmtree(folder / MERGED, ignore_errors=True)
     timing = _draw(sampler, work, spread, f"sample {out.stem}") if missing else {}
     sampler.unload()
-    shutil.rmtree(folder / "merged", ignore_errors=True)  # an adapter's whole model, made for servers
     return [_shard_file(folder, number) for number in range(len(shards))], timing
 
 
