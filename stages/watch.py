@@ -25,7 +25,7 @@ from rich.text import Text
 
 from stages.common.cli import run
 from stages.common.params import argument_parser
-from stages.common.progress import STATES, duration
+from stages.common.progress import STATES, duration, start_ticks
 
 SECONDS_BETWEEN_LOOKS = 1.0
 OWN = ("watch", "doctor", "plan")
@@ -53,7 +53,10 @@ def running(root: Path, project: Path) -> Iterator[Running]:
             continue
         name = _stage(words)
         if name and name not in OWN and name != _parent_stage(root, folder):  # a worker that the stage forked
-            yield Running(name, int(folder.name), _state(project / STATES / f"{folder.name}.json"))
+            state = _state(project / STATES / f"{folder.name}.json")
+            # A killed run leaves its state behind, and another process may get its pid.
+            own = state.get("process_started") == start_ticks(folder)
+            yield Running(name, int(folder.name), state if own else {})
 
 
 def _stage(words: list[str]) -> str | None:

@@ -1,11 +1,14 @@
 """The onlooker, beside a real stage that runs, and on recorded files of a machine with an accelerator."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from stages.common import records
 from stages.common.records import Sample
@@ -68,8 +71,25 @@ def test_a_stage_is_a_line_whatever_it_forks_or_is_started_by(tmp_path: Path, st
         folder.mkdir(parents=True)
         (folder / "cwd").symlink_to(tmp_path)
         (folder / "cmdline").write_text(words.replace(" ", "\0") + "\0")
-        (folder / "stat").write_text(f"{pid} (a) name) S {parent} 1 1 0")
+        (folder / "stat").write_text(f"{pid} (a) name) S {parent}{' 0' * 17} 4321")
     (tmp_path / "root/proc/loadavg").write_text("1.50 1.00 0.50 2/345 6789\n")
     (tmp_path / "root/proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 5 kB\n")
     said = stage("watch", "--once", "--root", "root").stdout
     assert said.count("sample-cycle-1") == 1 and said.count("verify-cycle-1") == 1
+
+
+@pytest.mark.parametrize(("started", "told"), [(4321, "3 / 5 tasks"), (1234, "starting or ending (pid 8)")])
+def test_the_state_that_a_killed_run_left_is_not_told_of_the_process_that_got_its_pid(
+    tmp_path: Path, stage: Run, started: int, told: str
+) -> None:
+    state = {"label": "sample", "unit": "tasks", "done": 3, "total": 5, "note": "", "spent": 1.0, "left": None}
+    (tmp_path / ".dvc/tmp/halo-forge").mkdir(parents=True)
+    (tmp_path / ".dvc/tmp/halo-forge/8.json").write_text(json.dumps({**state, "process_started": started}))
+    folder = tmp_path / "root/proc/8"
+    folder.mkdir(parents=True)
+    (folder / "cwd").symlink_to(tmp_path)
+    (folder / "cmdline").write_text("python3.11\0-m\0stages.sample\0--timing\0metrics/timing/sample-cycle-1.json\0")
+    (folder / "stat").write_text(f"8 (python) S 1{' 0' * 17} 4321")
+    (tmp_path / "root/proc/loadavg").write_text("1.50 1.00 0.50 2/345 6789\n")
+    (tmp_path / "root/proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 5 kB\n")
+    assert told in stage("watch", "--once", "--root", "root").stdout

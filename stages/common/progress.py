@@ -27,6 +27,15 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def start_ticks(process: Path) -> int | None:
+    """When a process began, in clock ticks since the machine did (proc_pid_stat(5), field 22), by its folder in /proc;
+    None where that does not tell. With the pid it names a process: another one may get its pid."""
+    try:
+        return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 class Progress:
     """Counts `total` items (None: unknown) of `unit` and writes to stderr; `done` items finished by an earlier run
     count as done, not towards the rate. `silent`: counts and writes nothing."""
@@ -95,6 +104,7 @@ class Progress:
         left = (self.total - self.done) / rate if self.total is not None and rate else None
         state = {"label": self.label, "unit": self.unit, "done": self.done, "total": self.total, "note": self._note}
         state |= {"spent": round(self.seconds, 1), "left": None if left is None else round(left, 1)}
+        state["process_started"] = start_ticks(Path("/proc/self"))
         assert self._state
         part = self._state.with_suffix(".part")
         with contextlib.suppress(OSError):
