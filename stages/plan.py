@@ -114,9 +114,13 @@ def stages(profile: Profile, shape: Shape, tasks: work.Counts) -> list[Row]:
         source = "measured here" if measured else rates.source
         return {"stage": name, "times": times, "memory": need, "tokens": tokens, "hours": hours, "rate": source}
 
-    def sampling(name: str, settings: SampleSettings, count: int, times: int, file: str) -> Row:
-        estimate = work.sampling_hours(shape, settings, dtype, count, rates)
-        return row(name, times, estimate, file, "tokens_per_second", memory.sampling(shape, settings, dtype))
+    def sampling(name: str, settings: SampleSettings, count: int, times: int, file: str, greedy: bool = False) -> Row:
+        tokens, hours = work.sampling_hours(shape, settings, dtype, count, rates)
+        if greedy:  # one more answer per task, drawn by itself
+            more = work.sampling_hours(shape, settings.model_copy(update={"n": 1}), dtype, count, rates)
+            tokens, hours = tokens + more[0], hours + more[1]
+        need = memory.sampling(shape, settings, dtype)
+        return row(name, times, (tokens, hours), file, "tokens_per_second", need)
 
     def training(name: str, settings: TrainSettings, examples: int, times: int, file: str) -> Row:
         estimate = work.training_hours(shape, settings, examples, rates)
@@ -135,7 +139,7 @@ def stages(profile: Profile, shape: Shape, tasks: work.Counts) -> list[Row]:
         sampling("sample", profile.sample, asked, profile.cycles, "sample-cycle-1"),
         training("raft", profile.raft.train, trained, profile.cycles + profile.controls, "raft-cycle-1"),
         sampling("validation.sample", validation, tasks.validation, profile.cycles + 1, "validate-sample-sft"),
-        sampling("benchmark.sample", benchmark, tasks.benchmark, profile.models, "benchmark-sample-sft"),
+        sampling("benchmark.sample", benchmark, tasks.benchmark, profile.models, "benchmark-sample-sft", greedy=True),
     ]
 
 
