@@ -1,4 +1,8 @@
 # The front door: `make` lists what there is. Whatever needs Python packages sets them up first.
+# Names that other programs set in the environment as well are taken from the command line alone.
+$(foreach name,A B CYCLE DRY_RUN FULL MODEL NAME OUT PARENT PORT PUBLIC REPO STAGE TAG TASK TYPE VERSION, \
+	$(if $(filter environment,$(origin $(name))),$(eval undefine $(name))))
+
 VENV ?= .venv
 CYCLES ?= 3
 CYCLE ?= 1

@@ -11,7 +11,6 @@ other architectures by llama.cpp's convert_hf_to_gguf.py, from the checkout that
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from stages.common.cli import run
 from stages.common.commands import said
 from stages.common.errors import HaloForgeError, InputError
-from stages.common.files import naming_a_full_disk, replacing_directory
+from stages.common.files import naming_a_full_disk, replacing_directory, scratch_directory
 from stages.common.params import Params, argument_parser
 from stages.settings.compute import ComputeSettings
 
@@ -73,9 +72,8 @@ def whole(model: Path, beside: Path, compute: ComputeSettings) -> Iterator[Path]
         yield model
         return
     devices.use_threads(compute.threads)
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f".{beside.name}.merged.", suffix=".tmp") as folder:
-        merged = Path(folder) / model.name
+    with scratch_directory(beside.with_name(f".{beside.name}.merged.tmp")) as folder:
+        merged = folder / model.name
         merge(model, merged, compute)
         yield merged
 

@@ -1,6 +1,7 @@
 """The frame around every stage's `main`: known errors become one line on stderr and a non-zero exit."""
 
 import errno
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +14,8 @@ def run(main: Callable[[], None]) -> None:
 
     SIGTERM is raised as SystemExit, so that `with` blocks remove their temporary files and end their sandboxes.
     A full disk, and a path that is missing, of the wrong kind or closed to this user, are the user's to mend, so they
-    are told in one line as well; any other exception is a bug and keeps its traceback.
+    are told in one line as well, and so is an accelerator whose memory is full; any other exception is a bug and keeps
+    its traceback.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -29,3 +31,14 @@ def run(main: Callable[[], None]) -> None:
         if error.filename is None:
             raise
         sys.exit(f"error: {error.filename}: {(error.strerror or type(error).__name__).lower()}")
+    except RuntimeError as error:
+        if not _is_full_memory(error):
+            raise
+        told = " ".join(re.split(r"(?<=\.)\s", str(error).strip())[:2])  # the rest is about the allocator's settings
+        sys.exit(f"error: {told} Lower the stage's batch or lengths; `make plan` tells what fits")
+
+
+def _is_full_memory(error: RuntimeError) -> bool:
+    """Whether it is torch's for memory that a device does not have; stages without torch do not load it to ask."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -34,20 +34,27 @@ def replacing(path: Path | str) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
+def scratch_directory(path: Path) -> Iterator[Path]:
+    """An empty directory at `path` that is gone at the end. Its name is always the same, so that what a killed run
+    left is found and removed at the start."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def replacing_directory(path: Path | str) -> Iterator[Path]:
     """Make a directory that takes the place of `path` when the block ends without an exception."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    with scratch_directory(path.with_name(f".{path.name}.tmp")) as temporary:
         yield temporary
         if path.is_dir():
             shutil.rmtree(path)
         temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
