@@ -292,6 +292,17 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     assert len({len(re.match(r"\S+\s+", line)[0]) for line in text.splitlines()}) == 1  # the help lines are aligned
 
 
+@pytest.mark.parametrize(("name", "target"), [("PUBLIC", "push-hub"), ("VERSION", "release"), ("OUT", "gguf")])
+def test_names_that_others_set_in_the_environment_are_not_taken_from_it(name: str, target: str) -> None:
+    given = {**os.environ, name: "1"}
+    command = ["make", "-n", target, "REPO=org/name"]
+    plain = {key: value for key, value in os.environ.items() if key != name}
+    told = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True).stdout
+    assert told == subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout
+    asked = subprocess.run([*command, f"{name}=1"], cwd=ROOT, env=plain, capture_output=True, text=True, check=True)
+    assert asked.stdout != told
+
+
 def test_repro_sets_up_first_and_runs_dvc() -> None:
     setup, settings, repro = make("--no-print-directory", "-n", "repro").splitlines()
     assert setup == "toolbox/setup.sh"
