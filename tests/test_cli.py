@@ -15,13 +15,13 @@ FULL = "HIP out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacit
     [
         (
             f"torch.OutOfMemoryError({FULL!r})",
-            "error: HIP out of memory. Tried to allocate 2.00 GiB. Lower the stage's batch or lengths; `make plan` tells "
-            "what fits\n",
+            "error: HIP out of memory. Tried to allocate 2.00 GiB. Lower the stage's batch or lengths; `make plan` "
+            "tells what fits\n",
         ),
         ("RuntimeError('a bug')", None),
         (
             "OSError(28, 'No space left on device', 'a/b')",
-            "error: a/b: no space left on the device; free some and run ",
+            "error: a/b: no space left on the device; free some and ",
         ),
     ],
 )
