@@ -1,7 +1,9 @@
 # The front door: `make` lists what there is. Whatever needs Python packages sets them up first.
-# Names that other programs set in the environment as well are taken from the command line alone.
-$(foreach name,A B CYCLE DRY_RUN FULL MODEL NAME OUT PARENT PORT PUBLIC REPO STAGE TAG TASK TYPE VERSION, \
-	$(if $(filter environment,$(origin $(name))),$(eval undefine $(name))))
+# Names that other programs set in the environment as well, and that publish or overwrite, are taken from the command
+# line alone. DRY_RUN is not among them: it only ever does less.
+$(foreach name,NAME OUT PUBLIC REPO STAGE TYPE VERSION, \
+	$(if $(filter environment,$(origin $(name))), \
+		$(warning $(name) of the environment is not taken: write make TARGET $(name)=...)$(eval undefine $(name))))
 
 VENV ?= .venv
 CYCLES ?= 3
@@ -76,7 +78,9 @@ promote: setup ## Put a release into a stage: VERSION=v0.1.0 STAGE=prod
 	$(BIN)/gto assign "$(NAME)" --version "$(VERSION)" --stage "$(STAGE)"
 
 rollback: setup ## Take the newest release out of STAGE=prod, which has the one before it again
-	$(BIN)/gto deprecate "$(NAME)" "$$($(BIN)/gto show "$(NAME)#$(STAGE)" --version)" "$(STAGE)"
+	@[ -n "$(STAGE)" ] || { echo "error: STAGE: missing; expected one, as in make rollback STAGE=prod" >&2; exit 1; }
+	version=$$($(BIN)/gto show "$(NAME)#$(STAGE)" --version) && [ -n "$$version" ] && \
+		$(BIN)/gto deprecate "$(NAME)" "$$version" "$(STAGE)"
 
 rebuild: setup ## Make a revision again from nothing, in a clone without a cache, and compare: TAG=halo-coder@v0.1.0
 	$(BIN)/python -m stages.rebuild "$(TAG)"

@@ -13,6 +13,7 @@ DVC's cache or remote.
 import hashlib
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,6 @@ from typing import TYPE_CHECKING
 from stages.common.cli import run
 from stages.common.commands import said
 from stages.common.errors import HaloForgeError, InputError
-from stages.common.files import scratch_directory
 from stages.common.params import argument_parser, read_yaml
 from stages.common.releases import NAME, is_version, release_tags
 from stages.common.revisions import Revision
@@ -100,9 +100,10 @@ def contents(revision: Revision, name: str) -> Iterator[Path]:
     if same and set(files_in(Path(path))) == revision.files(path):
         yield Path(path)
         return
-    with scratch_directory(FETCHED / revision.commit) as folder:  # not in /tmp, which may be memory
-        revision.copy_folder(path, folder)
-        yield folder
+    FETCHED.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FETCHED) as folder:  # not in /tmp, which may be memory
+        revision.copy_folder(path, Path(folder))
+        yield Path(folder)
 
 
 def files_in(folder: Path) -> dict[str, Path]:

@@ -294,13 +294,21 @@ def test_help_is_the_default_and_lists_every_target() -> None:
 
 @pytest.mark.parametrize(("name", "target"), [("PUBLIC", "push-hub"), ("VERSION", "release"), ("OUT", "gguf")])
 def test_names_that_others_set_in_the_environment_are_not_taken_from_it(name: str, target: str) -> None:
-    given = {**os.environ, name: "1"}
+    plain = {key: value for key, value in os.environ.items() if key != name and not key.startswith("MAKE")}
+    given = {**plain, name: "1"}
     command = ["make", "-n", target, "REPO=org/name"]
-    plain = {key: value for key, value in os.environ.items() if key != name}
     told = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True).stdout
     assert told == subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout
     asked = subprocess.run([*command, f"{name}=1"], cwd=ROOT, env=plain, capture_output=True, text=True, check=True)
     assert asked.stdout != told
+
+
+def test_rollback_without_a_stage_deprecates_nothing() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")} | {"STAGE": "prod"}
+    command = ["make", "-o", "setup", "rollback"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode and "error: STAGE: missing" in done.stderr and "gto" not in done.stdout
+    assert "STAGE of the environment is not taken" in done.stderr
 
 
 def test_repro_sets_up_first_and_runs_dvc() -> None:
