@@ -117,7 +117,7 @@ def stages(profile: Profile, shape: Shape, tasks: work.Counts) -> list[Row]:
     def sampling(name: str, settings: SampleSettings, count: int, times: int, file: str, greedy: bool = False) -> Row:
         tokens, hours = work.sampling_hours(shape, settings, dtype, count, rates)
         if greedy:  # one more answer per task, drawn by itself
-            alone = {"n": 1, "batch": min(settings.batch or settings.shard, settings.shard)}  # a shard's rows at most
+            alone = {"n": 1, "batch": settings.batch or settings.n}
             more = work.sampling_hours(shape, settings.model_copy(update=alone), dtype, count, rates)
             tokens, hours = tokens + more[0], hours + more[1]
         need = memory.sampling(shape, settings, dtype)

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from stages.common.cli import run
 from stages.common.params import argument_parser
-from stages.common.progress import STATES, duration, start_ticks
+from stages.common.progress import STATES, duration, process_field, start_ticks
 
 SECONDS_BETWEEN_LOOKS = 1.0
 OWN = ("watch", "doctor", "plan")
@@ -72,9 +72,9 @@ def _stage(words: list[str]) -> str | None:
 
 def _parent_stage(root: Path, folder: Path) -> str | None:
     try:
-        parent = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+        parent = str(process_field(folder, 4))
         return _stage((root / "proc" / parent / "cmdline").read_bytes().decode(errors="replace").split("\0"))
-    except (OSError, IndexError):
+    except OSError:
         return None
 
 

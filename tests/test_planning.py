@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from stages.common.errors import InputError
+from stages.common.params import Params
 from stages.lm import devices
 from stages.lm.capacity import cache_bytes
 from stages.lm.decoding import Decoder
@@ -20,7 +21,7 @@ from stages.lm.metering import training_flops
 from stages.lm.rows import NAME
 from stages.lm.tiny import build_tokenizer
 from stages.lm.trainer import make_trainer
-from stages.planning import memory
+from stages.planning import memory, work
 from stages.planning.shapes import QWEN, Shape, read_config, shape_of
 from stages.settings.model import BaseSettings
 from stages.settings.sampling import SampleSettings
@@ -219,6 +220,23 @@ def test_one_override_takes_another_size(tmp_path: Path) -> None:
     told = json.loads(plan(tmp_path, "--profile", "gfx1151", "--json", change=smaller))
     assert told["parameters"] == QWEN["1.5B"].parameters
     assert {stage["stage"] for stage in told["stages"]} >= {"sft", "sample", "raft"}
+
+
+def test_the_benchmark_has_one_greedy_answer_more_per_task(tmp_path: Path) -> None:
+    told = json.loads(plan(tmp_path, "--profile", "gfx1151", "--json"))
+    row = next(stage for stage in told["stages"] if stage["stage"] == "benchmark.sample")
+    sampling = Params(ROOT / "params.yaml").raw["profiles"]["gfx1151"]["benchmark"]["sample"]
+    settings, rates = SampleSettings(**sampling), work.rates_of("gfx1151", "bfloat16", 0)
+    tasks = sum(size[2] for size in (work.DATASETS["mbpp"], work.DATASETS["humaneval"]))
+
+    def drawn(n: int, batch: int) -> tuple[int, float]:
+        own = settings.model_copy(update={"n": n, "batch": batch})
+        return work.sampling_hours(QWEN["7B"], own, "bfloat16", tasks, rates)
+
+    greedy = drawn(1, settings.shard)
+    assert drawn(1, 10 * settings.shard) == greedy, "a shard has as many greedy answers as tasks"
+    many = drawn(settings.n, settings.batch)
+    assert row["tokens"] == many[0] + greedy[0] and row["hours"] == pytest.approx(many[1] + greedy[1])
 
 
 def test_disk_is_what_a_checkpoint_takes(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def run(main: Callable[[], None]) -> None:
     except RuntimeError as error:
         if not _is_full_memory(error):
             raise
-        told = " ".join(re.split(r"(?<=\.)\s", str(error).strip())[:2])  # the rest is about the allocator's settings
+        sentences = re.split(r"(?<=\.) ", " ".join(str(error).split()))
+        told = " ".join(sentences[:2])  # the rest is about the allocator's settings
         sys.exit(f"error: {told} Lower the stage's batch or lengths; `make plan` tells what fits")
 
 

@@ -27,13 +27,21 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def start_ticks(process: Path) -> int | None:
-    """When a process began, in clock ticks since the machine did (proc_pid_stat(5), field 22), by its folder in /proc;
-    None where that does not tell. With the pid it names a process: another one may get its pid."""
+def process_field(process: Path, number: int) -> int | None:
+    """A field behind the name, from 4 on, of a process's `stat` (proc_pid_stat(5)), by its folder in /proc; None where
+    that does not tell."""
     try:
-        return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])
+        return int(
+            (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[number - 3]
+        )
     except (OSError, ValueError, IndexError):
         return None
+
+
+def start_ticks(process: Path) -> int | None:
+    """When a process began, in clock ticks since the machine did. With the pid it names a process: another one may get
+    its pid."""
+    return process_field(process, 22)
 
 
 class Progress:

@@ -72,6 +72,8 @@ def load_model(
             model = _load_adapter(path, compute, trainable, quantize)
         else:
             model = _load_weights(path, compute, quantize)
+    except torch.OutOfMemoryError:  # no fault of the checkpoint's
+        raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: cannot load the checkpoint: {_first_line(error)}") from None
     except Exception as error:  # of safetensors, or of what checks a configuration: classes outside the hierarchy

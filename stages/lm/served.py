@@ -258,19 +258,19 @@ def over_servers() -> Iterator[Spread]:
 @dataclass
 class _OverServers:
     shared: ExitStack  # ends the servers that were launched
-    launched: tuple[list[str], Path] | None = None  # their addresses, and the model that they were given
+    started: tuple[list[str], Path] | None = None  # their addresses, and the model that they were given
 
     def _addresses(self, sampler: ServedSampler, work: Work) -> tuple[list[str], Path]:
         settings, path = sampler.settings.servers, sampler.checkpoint
         if not settings.launch:
             return settings.urls, path
-        if self.launched is None:
+        if self.started is None:
             if settings.adapter == "merge" and is_adapter(path):
                 path = work.folder / MERGED / path.name
                 if not path.is_dir():
                     merge(sampler.checkpoint, path, sampler.compute)
-            self.launched = self.shared.enter_context(launched(settings, path, work.folder.parent)), path
-        return self.launched
+            self.started = self.shared.enter_context(launched(settings, path, work.folder.parent)), path
+        return self.started
 
     @contextmanager
     def asking(self, sampler: ServedSampler, work: Work) -> Iterator[tuple[dict[str, Any], Iterator[tuple[int, int]]]]:

@@ -97,7 +97,8 @@ def sampling_hours(shape: Shape, settings: SampleSettings, dtype: str, tasks: in
     """(tokens, hours) of drawing n answers a task: decoding is bound by the bytes of weights and cache that each step
     reads, as long as its FLOPs take less."""
     answer = min(settings.max_new_tokens, ANSWER_TOKENS)
-    tokens, batch = tasks * settings.n * answer, max(settings.batch, settings.n)
+    tokens = tasks * settings.n * answer
+    batch = min(max(settings.batch, settings.n), settings.shard * settings.n)  # shards are decoded one by one
     width = WIDTH[dtype]
     read = shape.parameters * width + batch * (PROMPT_TOKENS + answer / 2) * shape.cache_bytes(width)
     step = max(read / rates.bandwidth, 2 * batch * shape.matrices / rates.flops) / UTILISATION
