@@ -15,3 +15,7 @@ def device() -> torch.device:
 def use_threads(count: int) -> None:
     """Set torch's CPU threads; 0 means all cores. Sums round differently for different counts."""
     torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+    # MKL before 2025.0 chooses the kernels of its vector functions (cos, sin, exp) in their first call. Where threads
+    # make it together, one may take a less exact kernel for its share of that call, and a training ends with other
+    # roundings (https://github.com/pytorch/pytorch/issues/188792). So one thread makes it first.
+    torch.cos(torch.zeros(1))
