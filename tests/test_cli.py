@@ -1,7 +1,10 @@
 """What ends a stage: one line for what the user can mend, a traceback for a bug."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +33,18 @@ def test_what_a_stage_says_as_it_ends(error: str, line: str | None) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(line) if line else "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(("error", "told"), [("KeyboardInterrupt", "interrupted; "), ("ValueError", "Traceback ")])
+def test_ctrl_c_while_a_stage_is_imported_is_one_line(tmp_path: Path, error: str, told: str) -> None:
+    """Which takes seconds: a stand-in for torch is interrupted, or faulty."""
+    (tmp_path / "torch.py").write_text(f"raise {error}\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "stages.sample"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith(told)
+    if error == "KeyboardInterrupt":
+        assert done.stderr.count("\n") == 1
+        assert done.returncode == -signal.SIGINT
+    else:
+        assert done.returncode == 1

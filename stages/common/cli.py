@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from stages.common.errors import HaloForgeError
 
+INTERRUPTED = "interrupted; what was finished is kept, run again to go on"
+
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; exit with 1 on a known error, with 130 on Ctrl-C and with 143 on SIGTERM.
@@ -23,7 +25,7 @@ def run(main: Callable[[], None]) -> None:
     except HaloForgeError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
