@@ -8,7 +8,6 @@ from pathlib import Path
 from stages.common.cli import run
 from stages.common.params import Params, argument_parser
 from stages.common.timing import write_timing
-from stages.lm import devices, hub, tiny
 from stages.settings.compute import ComputeSettings
 from stages.settings.model import BaseSettings
 from stages.sources.synthetic import pretraining_texts
@@ -23,6 +22,8 @@ def main() -> None:
     params = Params(args.params)
     settings = params.section(BaseSettings, "base")
     compute = params.section(ComputeSettings, "compute")
+    from stages.lm import devices, hub, tiny
+
     if settings.tiny is None:
         timing = hub.fetch(settings, compute, args.out)
     else:

@@ -18,8 +18,6 @@ from stages.common.params import Params, argument_parser
 from stages.common.records import Example, Sample
 from stages.common.selection import as_trained, unverified
 from stages.common.timing import write_timing
-from stages.lm.training import write_curve
-from stages.lm.tuning import train_cycle
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
@@ -58,6 +56,9 @@ def main() -> None:
     own = as_trained(unverified(samples, tasks, settings, args.cycle, count, params.seed), prompts)
     if not own:
         print(f"control {args.cycle}: its cycle accepted no sample; {start} is carried forward unchanged")
+    from stages.lm.training import write_curve
+    from stages.lm.tuning import train_cycle
+
     result = train_cycle(
         start,
         args.out,

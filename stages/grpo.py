@@ -20,11 +20,6 @@ from stages.common.params import Params, argument_parser
 from stages.common.problems import distinct, sampled_tasks
 from stages.common.records import Sample, Task, Verdict, read_tasks
 from stages.common.timing import write_timing
-from stages.lm import devices, load
-from stages.lm.grpo import kept_checkpoints, train_grpo
-from stages.lm.grpo_figures import CURVE
-from stages.lm.rollouts import fitting
-from stages.lm.training import finished
 from stages.settings.compute import ComputeSettings
 from stages.settings.grpo import GrpoRunSettings, GrpoSettings, Reward
 from stages.settings.prompts import PromptSettings
@@ -55,6 +50,11 @@ class Paymaster:
 
 def train(args: Namespace, params: Params, settings: GrpoSettings, tasks: list[Task]) -> tuple[dict, dict]:
     """Train, and write all but metrics and timing, which are returned."""
+    from stages.lm import devices, load
+    from stages.lm.grpo import kept_checkpoints, train_grpo
+    from stages.lm.grpo_figures import CURVE
+    from stages.lm.rollouts import fitting
+
     prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
     devices.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(args.parent)
@@ -104,6 +104,8 @@ def main() -> None:
     if args.metrics:
         write_json(args.metrics, metrics)
     write_timing(args.timing, timing)
+    from stages.lm.training import finished
+
     finished(args.out.with_name(args.out.name + ".partial"))
 
 

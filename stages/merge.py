@@ -7,8 +7,6 @@ from pathlib import Path
 
 from stages.common.cli import run
 from stages.common.params import Params, argument_parser
-from stages.lm import devices
-from stages.lm.merge import merge
 from stages.settings.compute import ComputeSettings
 
 
@@ -19,6 +17,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory for the merged model")
     args = parser.parse_args()
     compute = Params(args.params).section(ComputeSettings, "compute")
+    from stages.lm import devices
+    from stages.lm.merge import merge
+
     devices.use_threads(compute.threads)
     if merge(args.model, args.out, compute):
         print(f"{args.out}: {args.model} and its base, merged in float32, kept in {compute.dtype}")

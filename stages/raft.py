@@ -18,8 +18,6 @@ from stages.common.rates import Counting, read_rates, write_rates
 from stages.common.records import Example, Sample, Verdict
 from stages.common.selection import as_trained, paired, replayed, select, weighted
 from stages.common.timing import write_timing
-from stages.lm.training import write_curve
-from stages.lm.tuning import train_cycle
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
@@ -65,6 +63,9 @@ def main() -> None:
     if not own:
         print(f"cycle {args.cycle}: no sample reached {settings.threshold}; {start} is carried forward unchanged")
         replay = []
+    from stages.lm.training import write_curve
+    from stages.lm.tuning import train_cycle
+
     result = train_cycle(
         start,
         args.out,

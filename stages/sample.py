@@ -16,9 +16,6 @@ from stages.common.problems import distinct, sampled_tasks
 from stages.common.rates import due, read_rates
 from stages.common.records import Rate, Task, read_tasks
 from stages.common.timing import write_timing
-from stages.lm.sampling import Sampler
-from stages.lm.served import ServedSampler, over_servers
-from stages.lm.shards import over_processes, sample_to_files
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings
@@ -66,6 +63,10 @@ def main() -> None:
         own = params.top(CycleSettings, f"cycles.{args.cycle}")
         settings = with_temperature(settings, own, place)
         model = start_of(model, args.lineage, own.use_regressed)
+    from stages.lm.sampling import Sampler
+    from stages.lm.served import ServedSampler, over_servers
+    from stages.lm.shards import over_processes, sample_to_files
+
     served = settings.backend == "openai"
     sampler = (ServedSampler if served else Sampler)(
         checkpoint=model,

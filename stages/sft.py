@@ -16,8 +16,6 @@ from stages.common.params import Params, argument_parser
 from stages.common.rates import write_rates
 from stages.common.records import Task
 from stages.common.timing import write_timing
-from stages.lm.training import write_curve
-from stages.lm.tuning import fine_tune
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
 from stages.settings.sft import SftSettings
@@ -45,6 +43,9 @@ def main() -> None:
     if not examples:
         raise InputError(f"{args.tasks[0]}: no task has a 'reference' to train on")
     held_out = demonstrations(records.read(Task, args.validation), prompts) if args.validation else []
+
+    from stages.lm.training import write_curve
+    from stages.lm.tuning import fine_tune
 
     result = fine_tune(
         args.model,

@@ -49,7 +49,6 @@ def closure(modules: set[str]) -> set[Path]:
         if path and path not in found:
             found.add(path)
             waiting += [file_of(module) for module in imported(path)]
-    found.discard(ROOT / "stages/__init__.py")  # only tells of a Ctrl-C
     return {path for path in found if path.name != "__init__.py" or len(ast.parse(path.read_text()).body) > 1}
 
 
