@@ -13,10 +13,16 @@ from stages.common.records import Task
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+LONGEST = ("test_pipeline.py", "test_doc_commands.py")  # minutes each: begun first, side by side
 
 # What a shell runs in the background is deaf to Ctrl-C, and so would be the stages that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, or one process would be at them when the others have ended."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session", autouse=True)

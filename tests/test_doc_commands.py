@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.pages import PAGES, Block, blocks, commands, prose
-from tests.test_pipeline import Project, copy_project
+from tests.smoke import Project, finished_run
 
 pytestmark = pytest.mark.slow
 
@@ -38,11 +38,12 @@ source "$PAGE"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with a finished and committed run of the smoke profile, and a commit that changed nothing."""
     path = tmp_path_factory.mktemp("finished") / "halo-forge"
-    project = copy_project(path)
-    project.commit("start")
+    project = finished_run(tmp_path_factory, path)
+    (path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    project.edit("params.yaml", "profile: tiny", "profile: smoke")
     project.repro()
     project.run("git", "add", "dvc.lock", "params.yaml", "metrics")
-    project.run("git", "commit", "-qm", "first run")
+    project.run("git", "commit", "-qm", "cycle 3")
     project.run("git", "commit", "-qm", "nothing new", "--allow-empty")
     assert project.run("git", "status", "--porcelain") == ""
     return path

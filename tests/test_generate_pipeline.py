@@ -12,7 +12,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.llm.server import Scripted, good
 from tests.llm.specs import KEY, SPEC
-from tests.test_pipeline import Project, copy_project
+from tests.smoke import Project, copy_project
 
 pytest.importorskip("openai", reason="needs the openai package: pip install -e '.[generate]'")
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from stages.common import records
 from stages.common.launch import _echo
 from stages.common.records import Task
 from stages.lm.chat import IGNORED
-from stages.lm.trainer import as_dataset, filled
+from stages.lm.trainer import as_dataset, filled, last_checkpoint
 from stages.settings.training import TrainSettings
 from tests.conftest import ROOT, Run, make_task
 from tests.training import rows
@@ -99,10 +99,12 @@ def test_two_processes_that_are_killed_go_on(workplace: Path, stage: Run, checkp
         start_new_session=True,
     )
     # Each process writes its own part of a checkpoint, the first one its state last.
-    while {"trainer_state.json", "rng_state_1.pth"} - {path.name for path in workplace.glob("cut.partial/*/*-4/*")}:
+    while not (
+        any(map(last_checkpoint, workplace.glob("cut.partial/*")))
+        and any(workplace.glob("cut.partial/*/*-4/rng_state_1.pth"))
+    ):
         assert running.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
-    time.sleep(0.05)
     subprocess.run(["pkill", "-KILL", "-g", str(running.pid)], check=True)
     running.wait()
     assert not (workplace / "cut").exists()

@@ -96,6 +96,7 @@ def test_a_reader_clicks_through_the_page(project: Path, stage: Run, browser: An
     page.fill("#query", "write F17(")
     assert page.locator("#count").inner_text() == "1 of 60 tasks"
     page.click(".task summary")
+    page.locator(".task pre").first.wait_for()  # it is filled once it is open
     opened = page.locator(".task").inner_text()
     for part in (
         "base: 0 of 4 pass",

@@ -5,8 +5,6 @@ The tests share one repository and follow one another, as a user's work does; ea
 
 import json
 import re
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,76 +14,18 @@ import pytest
 from tests.conftest import ROOT
 from tests.pages import commands
 from tests.s3 import KEYS, s3_store
+from tests.smoke import CYCLE_3, Project, finished_run
 from tests.sources.hub_layout import CODEFORCES_ROW, HUMANEVAL_ROW, write_codeforces, write_humaneval
 
 pytestmark = pytest.mark.slow
 
 CYCLE_2 = {"raft@2", "validate-sample@2", "validate@2", "benchmark-sample@cycle-2", "benchmark@cycle-2", "report"}
-CYCLE_3 = "parent: cycle-2, temperature: null, threshold: null, learning_rate: null, use_regressed: false"
-
-
-class Project:
-    """A clone of this project's files under git and DVC."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def run(self, *command: str, code: int = 0) -> str:
-        """Output of a command, stdout and stderr together."""
-        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def repro(self, *targets: str) -> set[str]:
-        """Reproduce; the names of the stages that were run (not those that were up to date)."""
-        return self.stages_run(self.run("dvc", "repro", *targets))
-
-    @staticmethod
-    def stages_run(output: str) -> set[str]:
-        found = re.findall(r"Running stage .([^']+).:|Stage .([^']+). is cached", output)
-        return {name for pair in found for name in pair if name}
-
-    def edit(self, file: str, before: str, after: str) -> None:
-        path = self.path / file
-        text = path.read_text()
-        assert before in text
-        path.write_text(text.replace(before, after, 1))
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-qm", message)
-
-    def metrics(self, name: str) -> dict:
-        return json.loads((self.path / "metrics" / f"{name}.json").read_text())
-
-
-def copy_project(path: Path) -> Project:
-    """This project's files in a git repository of their own, with the smoke profile."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, path / name)
-    project = Project(path)
-    project.run("git", "init", "-q", "-b", "main")
-    project.run("git", "config", "user.name", "Test")
-    project.run("git", "config", "user.email", "test@example.com")
-    project.edit("params.yaml", "profile: tiny", "profile: smoke")
-    return project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The smoke profile with a chain of two cycles, run once."""
-    project = copy_project(tmp_path_factory.mktemp("project") / "halo-forge")
-    project.edit("params.yaml", f'  "3": {{{CYCLE_3}}}\n', "")
-    project.edit("params.yaml", "  - cycle-3\n", "")
-    project.commit("start")
-    project.repro()
-    project.commit("first run")
-    return project
+    return finished_run(tmp_path_factory, tmp_path_factory.mktemp("project") / "halo-forge")
 
 
 def test_every_artifact_and_metric_is_there(project: Project) -> None:

@@ -19,6 +19,7 @@ from stages.common.errors import HaloForgeError, InputError
 from stages.common.records import Example, Sample, Verdict
 from stages.lm import devices, load
 from stages.lm.chat import training_row
+from stages.lm.trainer import last_checkpoint
 from stages.lm.training import train
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
@@ -58,7 +59,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(workplace: Path, stage: Run
     stage("sft", *sft_arguments(checkpoint, "whole"))
     command = [sys.executable, "-m", "stages.sft", *sft_arguments(checkpoint, "cut")]
     running = subprocess.Popen(command, cwd=workplace, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    while not list(workplace.glob("cut.partial/*/checkpoint-*/trainer_state.json")):
+    while not any(map(last_checkpoint, workplace.glob("cut.partial/*"))):
         assert running.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
     os.kill(running.pid, signal.SIGKILL)
