@@ -5,7 +5,7 @@ python -m stages.base --out models/base
 
 from pathlib import Path
 
-from stages.common.cli import run
+from stages.common.cli import heavy_imports, run
 from stages.common.params import Params, argument_parser
 from stages.common.timing import write_timing
 from stages.settings.compute import ComputeSettings
@@ -22,7 +22,8 @@ def main() -> None:
     params = Params(args.params)
     settings = params.section(BaseSettings, "base")
     compute = params.section(ComputeSettings, "compute")
-    from stages.lm import devices, hub, tiny
+    with heavy_imports():
+        from stages.lm import devices, hub, tiny
 
     if settings.tiny is None:
         timing = hub.fetch(settings, compute, args.out)

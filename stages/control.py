@@ -10,7 +10,7 @@ python -m stages.control --cycle 1 --parent models/sft --tasks data/mix/train.js
 from pathlib import Path
 
 from stages.common import records
-from stages.common.cli import run
+from stages.common.cli import heavy_imports, run
 from stages.common.files import write_json
 from stages.common.launch import is_main, launched
 from stages.common.lineage import start_of
@@ -56,8 +56,9 @@ def main() -> None:
     own = as_trained(unverified(samples, tasks, settings, args.cycle, count, params.seed), prompts)
     if not own:
         print(f"control {args.cycle}: its cycle accepted no sample; {start} is carried forward unchanged")
-    from stages.lm.training import write_curve
-    from stages.lm.tuning import train_cycle
+    with heavy_imports():
+        from stages.lm.training import write_curve
+        from stages.lm.tuning import train_cycle
 
     result = train_cycle(
         start,

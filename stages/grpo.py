@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.common.cli import run
+from stages.common.cli import heavy_imports, run
 from stages.common.errors import InputError
 from stages.common.files import write_csv, write_json
 from stages.common.params import Params, argument_parser
@@ -50,10 +50,11 @@ class Paymaster:
 
 def train(args: Namespace, params: Params, settings: GrpoSettings, tasks: list[Task]) -> tuple[dict, dict]:
     """Train, and write all but metrics and timing, which are returned."""
-    from stages.lm import devices, load
-    from stages.lm.grpo import kept_checkpoints, train_grpo
-    from stages.lm.grpo_figures import CURVE
-    from stages.lm.rollouts import fitting
+    with heavy_imports():
+        from stages.lm import devices, load
+        from stages.lm.grpo import kept_checkpoints, train_grpo
+        from stages.lm.grpo_figures import CURVE
+        from stages.lm.rollouts import fitting
 
     prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
     devices.use_threads(compute.threads)

@@ -5,7 +5,7 @@ python -m stages.merge --model models/cycle-1 --out build/merged/cycle-1
 
 from pathlib import Path
 
-from stages.common.cli import run
+from stages.common.cli import heavy_imports, run
 from stages.common.params import Params, argument_parser
 from stages.settings.compute import ComputeSettings
 
@@ -17,8 +17,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory for the merged model")
     args = parser.parse_args()
     compute = Params(args.params).section(ComputeSettings, "compute")
-    from stages.lm import devices
-    from stages.lm.merge import merge
+    with heavy_imports():
+        from stages.lm import devices
+        from stages.lm.merge import merge
 
     devices.use_threads(compute.threads)
     if merge(args.model, args.out, compute):

@@ -8,7 +8,7 @@ python -m stages.raft --cycle 1 --parent models/sft --tasks data/mix/train.jsonl
 from pathlib import Path
 
 from stages.common import records
-from stages.common.cli import run
+from stages.common.cli import heavy_imports, run
 from stages.common.demonstrations import demonstrations
 from stages.common.files import write_json
 from stages.common.launch import is_main, launched
@@ -63,8 +63,9 @@ def main() -> None:
     if not own:
         print(f"cycle {args.cycle}: no sample reached {settings.threshold}; {start} is carried forward unchanged")
         replay = []
-    from stages.lm.training import write_curve
-    from stages.lm.tuning import train_cycle
+    with heavy_imports():
+        from stages.lm.training import write_curve
+        from stages.lm.tuning import train_cycle
 
     result = train_cycle(
         start,

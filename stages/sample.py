@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.common import records
-from stages.common.cli import run
+from stages.common.cli import heavy_imports, run
 from stages.common.errors import InputError
 from stages.common.lineage import beside, start_of
 from stages.common.params import Params, argument_parser
@@ -63,9 +63,10 @@ def main() -> None:
         own = params.top(CycleSettings, f"cycles.{args.cycle}")
         settings = with_temperature(settings, own, place)
         model = start_of(model, args.lineage, own.use_regressed)
-    from stages.lm.sampling import Sampler
-    from stages.lm.served import ServedSampler, over_servers
-    from stages.lm.shards import over_processes, sample_to_files
+    with heavy_imports():
+        from stages.lm.sampling import Sampler
+        from stages.lm.served import ServedSampler, over_servers
+        from stages.lm.shards import over_processes, sample_to_files
 
     served = settings.backend == "openai"
     sampler = (ServedSampler if served else Sampler)(

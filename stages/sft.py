@@ -7,7 +7,7 @@ python -m stages.sft --model models/base --tasks data/mix/train.jsonl --validati
 from pathlib import Path
 
 from stages.common import records
-from stages.common.cli import run
+from stages.common.cli import heavy_imports, run
 from stages.common.demonstrations import demonstrations
 from stages.common.errors import InputError
 from stages.common.files import write_json
@@ -44,8 +44,9 @@ def main() -> None:
         raise InputError(f"{args.tasks[0]}: no task has a 'reference' to train on")
     held_out = demonstrations(records.read(Task, args.validation), prompts) if args.validation else []
 
-    from stages.lm.training import write_curve
-    from stages.lm.tuning import fine_tune
+    with heavy_imports():
+        from stages.lm.training import write_curve
+        from stages.lm.tuning import fine_tune
 
     result = fine_tune(
         args.model,
