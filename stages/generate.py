@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import records
-from stages.common.cli import run
+from stages.common.cli import heavy_imports, run
 from stages.common.errors import InputError
 from stages.common.files import write_json
 from stages.common.params import Params, argument_parser
@@ -50,7 +50,8 @@ def make_backend(
         return functools.partial(connect, settings, secrets), []
     if model is None:
         raise InputError("backend 'local' needs --model: the checkpoint that answers")
-    from stages.llm.local import Local
+    with heavy_imports():
+        from stages.llm.local import Local
 
     local = Local(model, settings, params.section(ComputeSettings, "compute"), params.seed)
     return lambda: local, local.origin()
