@@ -25,10 +25,10 @@ def main() -> None:
     with heavy_imports():
         from stages.lm import devices, hub, tiny
 
+    devices.use_threads(compute.threads)
     if settings.tiny is None:
         timing = hub.fetch(settings, compute, args.out)
     else:
-        devices.use_threads(compute.threads)
         texts = pretraining_texts(settings.tiny.texts, params.seed)
         timing = tiny.build(settings.tiny, texts, params.seed, args.out).timing
     write_timing(args.timing, timing)

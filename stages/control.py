@@ -44,7 +44,7 @@ def main() -> None:
     settings = for_cycle(params.section(RaftSettings, "raft"), cycle, depth(params, args.cycle))
     if launched(settings.train.launch_config, "stages.control"):
         return
-    prompts = params.section(PromptSettings, "prompts")
+    prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
     start = start_of(args.parent, args.lineage, cycle.use_regressed)
 
     trained = list(records.read(Example, args.trained))
@@ -65,7 +65,7 @@ def main() -> None:
         args.out,
         own + replay if own else [],
         settings,
-        compute=params.section(ComputeSettings, "compute"),
+        compute=compute,
         prompts=prompts,
         seed=params.seed,
         label=f"control {args.cycle}",

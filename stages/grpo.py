@@ -50,13 +50,14 @@ class Paymaster:
 
 def train(args: Namespace, params: Params, settings: GrpoSettings, tasks: list[Task]) -> tuple[dict, dict]:
     """Train, and write all but metrics and timing, which are returned."""
+    prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
+    verify = params.section(VerifySettings, "verify")
     with heavy_imports():
         from stages.lm import devices, load
         from stages.lm.grpo import kept_checkpoints, train_grpo
         from stages.lm.grpo_figures import CURVE
         from stages.lm.rollouts import fitting
 
-    prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
     devices.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(args.parent)
     model = load.load_model(args.parent, compute, trainable=True)
@@ -65,7 +66,7 @@ def train(args: Namespace, params: Params, settings: GrpoSettings, tasks: list[T
     if too_long:
         print(f"{too_long} tasks left out: prompt and completion exceed the model's context", flush=True)
     work = args.out.with_name(args.out.name + ".partial")
-    with StandingJudges({p.task.task_id: p.task for p in fit}, params.section(VerifySettings, "verify")) as judges:
+    with StandingJudges({p.task.task_id: p.task for p in fit}, verify) as judges:
         how: dict[str, Any] = {"seed": params.seed, "name": args.out.name, "work": work}
         origin = [load.origin(args.parent, compute), judges.versions]
         result, rollouts = train_grpo(

@@ -48,7 +48,7 @@ def main() -> None:
     settings = for_cycle(params.section(RaftSettings, "raft"), cycle, place)
     if launched(settings.train.launch_config, "stages.raft"):
         return
-    prompts = params.section(PromptSettings, "prompts")
+    prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
     start = start_of(args.parent, args.lineage, cycle.use_regressed)
     trained = beside(args.earlier, args.parent, start)
 
@@ -67,16 +67,8 @@ def main() -> None:
         from stages.lm.training import write_curve
         from stages.lm.tuning import train_cycle
 
-    result = train_cycle(
-        start,
-        args.out,
-        own + replay if own else [],
-        settings,
-        compute=params.section(ComputeSettings, "compute"),
-        prompts=prompts,
-        seed=params.seed,
-        label=f"raft cycle {args.cycle}",
-    )
+    how = {"compute": compute, "prompts": prompts, "seed": params.seed, "label": f"raft cycle {args.cycle}"}
+    result = train_cycle(start, args.out, own + replay if own else [], settings, **how)
     if not is_main():
         return
     records.write(args.training, own + replay if own else earlier)

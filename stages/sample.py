@@ -63,6 +63,14 @@ def main() -> None:
         own = params.top(CycleSettings, f"cycles.{args.cycle}")
         settings = with_temperature(settings, own, place)
         model = start_of(model, args.lineage, own.use_regressed)
+    prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
+    if args.section == "validation.sample" and not any(True for path in args.tasks for _ in records.read(Task, path)):
+        for path in filter(None, (args.out, args.greedy)):
+            records.write(path, [])
+        write_timing(args.timing, {})
+        return
+    rates = read_rates(beside(args.rates, args.model, model)) if args.rates else {}
+    tasks = chosen(args, settings, place, rates)
     with heavy_imports():
         from stages.lm.sampling import Sampler
         from stages.lm.served import ServedSampler, over_servers
@@ -72,19 +80,12 @@ def main() -> None:
     sampler = (ServedSampler if served else Sampler)(
         checkpoint=model,
         settings=settings,
-        prompts=params.section(PromptSettings, "prompts"),
-        compute=params.section(ComputeSettings, "compute"),
+        prompts=prompts,
+        compute=compute,
         seed=params.seed,
         stream=f"cycle-{args.cycle}" if args.cycle else args.section,
         cycle=args.cycle,
     )
-    if args.section == "validation.sample" and not any(True for path in args.tasks for _ in records.read(Task, path)):
-        for path in filter(None, (args.out, args.greedy)):
-            records.write(path, [])
-        write_timing(args.timing, {})
-        return
-    rates = read_rates(beside(args.rates, args.model, model)) if args.rates else {}
-    tasks = chosen(args, settings, place, rates)
     runs = [(sampler, args.out)]
     if args.greedy:
         likeliest = settings.model_copy(update={"temperature": 0.0, "n": 1})

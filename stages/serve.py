@@ -49,11 +49,13 @@ def servable(config: dict[str, Any]) -> bool:
 
 def merged(model: Path, compute: ComputeSettings) -> Path:
     """The adapter as a whole model in build/merged, made where it is not there."""
+    from stages.lm import devices
     from stages.lm.merge import merge
 
     out = MERGED / content_hash(model) / model.name
     if not out.is_dir():
         print(f"{model}: vLLM does not run an adapter of this kind; merging it into {out}", flush=True)
+        devices.use_threads(compute.threads)
         merge(model, out, compute)
     return out
 

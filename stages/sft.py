@@ -38,7 +38,7 @@ def main() -> None:
     settings = params.section(SftSettings, "sft")
     if launched(settings.train.launch_config, "stages.sft"):
         return
-    prompts = params.section(PromptSettings, "prompts")
+    prompts, compute = params.section(PromptSettings, "prompts"), params.section(ComputeSettings, "compute")
     examples = demonstrations(records.read_tasks(*args.tasks), prompts)
     if not examples:
         raise InputError(f"{args.tasks[0]}: no task has a 'reference' to train on")
@@ -53,7 +53,7 @@ def main() -> None:
         args.out,
         examples,
         settings.train,
-        compute=params.section(ComputeSettings, "compute"),
+        compute=compute,
         prompts=prompts,
         seed=params.seed,
         label="sft",

@@ -40,6 +40,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that all of xdist's processes have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if hasattr(request.config, "workerinput") else own
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Run:
     """Run `python -m stages.NAME ARGS...` in `tmp_path`; asserts the exit code (default 0) and returns the result."""

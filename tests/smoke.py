@@ -2,10 +2,10 @@
 
 import fcntl
 import json
-import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -67,17 +67,20 @@ def copy_project(path: Path) -> Project:
     return project
 
 
-def finished_run(factory: pytest.TempPathFactory, path: Path) -> Project:
+def finished_run(shared: Path, path: Path) -> Project:
     """A copy, at `path`, of a finished and committed run of a chain of two cycles, which is made once for all test
     processes."""
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # of this process's own
-    whole = shared / "smoke"
+    whole, failed = shared / "smoke", shared / "smoke.failed"
     with (shared / "smoke.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if failed.exists():
+            pytest.fail(f"the smoke run failed, as another test tells: {failed.read_text()}")
         if not whole.exists():
-            _run(shared / f"smoke-{os.getpid()}" / "halo-forge").rename(whole)
+            try:
+                _run(Path(tempfile.mkdtemp(dir=shared)) / "halo-forge").rename(whole)
+            except BaseException as error:
+                failed.write_text(repr(error)[:1000])
+                raise
     shutil.copytree(whole, path, symlinks=True)
     return Project(path)
 

@@ -35,10 +35,10 @@ source "$PAGE"
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """A repository with a finished and committed run of the smoke profile, and a commit that changed nothing."""
     path = tmp_path_factory.mktemp("finished") / "halo-forge"
-    project = finished_run(tmp_path_factory, path)
+    project = finished_run(shared, path)
     (path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     project.edit("params.yaml", "profile: tiny", "profile: smoke")
     project.repro()

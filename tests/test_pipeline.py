@@ -23,9 +23,9 @@ CYCLE_2 = {"raft@2", "validate-sample@2", "validate@2", "benchmark-sample@cycle-
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Project:
     """The smoke profile with a chain of two cycles, run once."""
-    return finished_run(tmp_path_factory, tmp_path_factory.mktemp("project") / "halo-forge")
+    return finished_run(shared, tmp_path_factory.mktemp("project") / "halo-forge")
 
 
 def test_every_artifact_and_metric_is_there(project: Project) -> None:

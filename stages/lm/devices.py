@@ -17,5 +17,6 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count or len(os.sched_getaffinity(0)))
     # MKL before 2025.0 chooses the kernels of its vector functions (cos, sin, exp) in their first call. Where threads
     # make it together, one may take a less exact kernel for its share of that call, and a training ends with other
-    # roundings (https://github.com/pytorch/pytorch/issues/188792). So one thread makes it first.
+    # roundings (https://github.com/pytorch/pytorch/issues/188792). So one thread makes it first; the choice is kept in
+    # one variable for all of them, so that any function will do.
     torch.cos(torch.zeros(1))

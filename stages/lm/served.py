@@ -22,7 +22,7 @@ from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import content_hash, value_hash, write_json
 from stages.common.prompts import messages
 from stages.common.records import CONTEXT, Sample, Task
-from stages.lm import adapters, load
+from stages.lm import adapters, devices, load
 from stages.lm.chat import end_ids, prompt_ids, prompt_text
 from stages.lm.launched import launched
 from stages.lm.merge import is_adapter, merge
@@ -268,6 +268,7 @@ class _OverServers:
             if settings.adapter == "merge" and is_adapter(path):
                 path = work.folder / MERGED / path.name
                 if not path.is_dir():
+                    devices.use_threads(sampler.compute.threads)
                     merge(sampler.checkpoint, path, sampler.compute)
             self.started = self.shared.enter_context(launched(settings, path, work.folder.parent)), path
         return self.started

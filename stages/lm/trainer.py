@@ -6,6 +6,7 @@ import math
 import time
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from datasets import Dataset, concatenate_datasets
@@ -250,8 +251,11 @@ def silence(trainer: Any) -> None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end (the trainer's state is written last)."""
+    """The newest checkpoint that was written to its end: the first process writes the trainer's state last, and each of
+    several the state of its random numbers, whose archive ends with its directory."""
     whole = [p.parent for p in folder.glob("checkpoint-*/trainer_state.json") if _is_json(p)]
+    if world() > 1:
+        whole = [path for path in whole if all(is_zipfile(path / f"rng_state_{n}.pth") for n in range(world()))]
     return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
 
