@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.common import records
 from stages.common.cli import heavy_imports, run
+from stages.common.curves import write_curve
 from stages.common.files import write_json
 from stages.common.launch import is_main, launched
 from stages.common.lineage import start_of
@@ -57,7 +58,6 @@ def main() -> None:
     if not own:
         print(f"control {args.cycle}: its cycle accepted no sample; {start} is carried forward unchanged")
     with heavy_imports():
-        from stages.lm.training import write_curve
         from stages.lm.tuning import train_cycle
 
     result = train_cycle(

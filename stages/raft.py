@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stages.common import records
 from stages.common.cli import heavy_imports, run
+from stages.common.curves import write_curve
 from stages.common.demonstrations import demonstrations
 from stages.common.files import write_json
 from stages.common.launch import is_main, launched
@@ -64,7 +65,6 @@ def main() -> None:
         print(f"cycle {args.cycle}: no sample reached {settings.threshold}; {start} is carried forward unchanged")
         replay = []
     with heavy_imports():
-        from stages.lm.training import write_curve
         from stages.lm.tuning import train_cycle
 
     how = {"compute": compute, "prompts": prompts, "seed": params.seed, "label": f"raft cycle {args.cycle}"}

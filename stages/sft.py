@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages.common import records
 from stages.common.cli import heavy_imports, run
+from stages.common.curves import write_curve
 from stages.common.demonstrations import demonstrations
 from stages.common.errors import InputError
 from stages.common.files import write_json
@@ -45,7 +46,6 @@ def main() -> None:
     held_out = demonstrations(records.read(Task, args.validation), prompts) if args.validation else []
 
     with heavy_imports():
-        from stages.lm.training import write_curve
         from stages.lm.tuning import fine_tune
 
     result = fine_tune(

@@ -10,14 +10,13 @@ from transformers import PreTrainedTokenizerBase
 
 from stages.common.energy import Energy
 from stages.common.errors import InputError
-from stages.common.files import naming_a_full_disk, value_hash, write_csv
+from stages.common.files import naming_a_full_disk, value_hash
 from stages.common.launch import is_main, world
 from stages.lm.metering import device_memory, matmul_rate, training_flops
 from stages.lm.trainer import FiniteTrainer, Watch, last_checkpoint, make_trainer, progress_of, steps_of
 from stages.settings.training import TrainSettings
 
 NO_EFFECT = {"log_steps", "checkpoint_steps", "launch", "launch_config"}  # on the weights: work under way goes on
-CURVE = ["step", "epoch", "loss", "learning_rate"]
 
 
 @dataclass
@@ -144,10 +143,3 @@ def _curve(history: list[dict], window: int) -> list[dict[str, float | int]]:
             point["validation_loss"] = validation[last["step"]]
         curve.append(point)
     return curve
-
-
-def write_curve(path: Path | None, curve: list[dict[str, float | int]]) -> None:
-    """Write a loss curve as CSV, with a header even where nothing was trained; nothing if `path` is None."""
-    if path is not None:
-        validated = any("validation_loss" in point for point in curve)
-        write_csv(path, [*CURVE, *(["validation_loss"] if validated else [])], curve)
