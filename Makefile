@@ -85,7 +85,7 @@ rollback: setup ## Take the newest release out of STAGE=prod, which has the one 
 rebuild: setup ## Make a revision again from nothing, in a clone without a cache, and compare: TAG=halo-coder@v0.1.0
 	$(BIN)/python -m stages.rebuild "$(TAG)"
 
-# Tests wait a third of their time, so that there is room for more processes than cores.
+# Tests wait for servers and for time limits, so that there is room for more processes than cores.
 test: setup ## Run the tests, files side by side
 	$(BIN)/python -m pytest -n $$(n=$$(($$(nproc) * 3 / 2)); echo $$((n > 4 ? 4 : n))) --dist loadfile --no-loadscope-reorder
 
