@@ -115,6 +115,23 @@ def test_two_processes_that_are_killed_go_on(workplace: Path, stage: Run, checkp
     assert (workplace / "whole.csv").read_bytes() == (workplace / "cut.csv").read_bytes()
 
 
+def test_a_checkpoint_is_whole_when_each_process_has_written_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "checkpoint-4"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text("{}")
+    torch.save({"cpu": torch.get_rng_state()}, checkpoint / "rng_state_0.pth")
+    assert last_checkpoint(tmp_path) == checkpoint, "of one process"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert last_checkpoint(tmp_path) is None
+    written = (checkpoint / "rng_state_0.pth").read_bytes()
+    (checkpoint / "rng_state_1.pth").write_bytes(written[: len(written) // 2])
+    assert last_checkpoint(tmp_path) is None
+    (checkpoint / "rng_state_1.pth").write_bytes(written)
+    assert last_checkpoint(tmp_path) == checkpoint
+
+
 @pytest.mark.slow
 def test_a_fault_in_the_processes_is_one_line(workplace: Path, stage: Run, checkpoint: Path) -> None:
     said = train(workplace, stage, checkpoint.with_name("none"), "x", batch=2, more=TWO, code=1)
