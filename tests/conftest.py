@@ -13,7 +13,8 @@ from stages.common.records import Task
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[str]]
-LONGEST = ("test_pipeline.py", "test_doc_commands.py", "test_compiled.py")  # minutes each: begun first, side by side
+# Minutes each: begun first, side by side.
+LONGEST = ("test_pipeline.py", "test_doc_commands.py", "test_release_pipeline.py", "test_compiled.py")
 
 # What a shell runs in the background is deaf to Ctrl-C, and so would be the stages that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -16,6 +16,9 @@ from stages.sources import SOURCES
 from stages.verifiers import REGISTRY
 
 ROOT = Path(__file__).parent.parent
+# What judges uses nearly all of these, so that they stand as folders: by file they were half of dvc.lock, which DVC
+# reads and writes anew after every stage. An edit to any of their files judges again, mostly from the cache.
+ROOMS = ("stages/sandbox", "stages/verifiers")
 
 
 def file_of(module: str) -> Path | None:
@@ -63,18 +66,13 @@ def lazy_modules(name: str, command: str) -> set[str]:
     return lazy
 
 
-def inside_sandbox(files: set[Path]) -> set[Path]:
-    """Scripts that the sandbox runs as files of their own: nothing imports them."""
-    return set((ROOT / "stages/sandbox/inside").glob("*.py")) if ROOT / "stages/sandbox/__init__.py" in files else set()
-
-
 def module_deps(command: str) -> list[str]:
-    """The module files that `python -m stages.X ...` depends on, relative to the root, sorted."""
+    """What of our code `python -m stages.X ...` depends on, relative to the root, sorted: modules, and whole rooms."""
     script = re.match(r"python -m (stages\.\w+)", command)
     assert script, f"not a stage script: {command}"
     files = closure({script[1]} | lazy_modules(script[1], command))
-    files |= inside_sandbox(files)
-    return sorted(path.relative_to(ROOT).as_posix() for path in files)
+    names = {path.relative_to(ROOT).as_posix() for path in files}
+    return sorted({next((room for room in ROOMS if name.startswith(f"{room}/")), name) for name in names})
 
 
 def shared_modules(stage: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a release writes: the declaration in dvc.yaml and the model card. A whole release is in test_pipeline.py."""
+"""What a release writes: the declaration in dvc.yaml and the model card. A whole one: test_release_pipeline.py."""
 
 import pytest
 import yaml

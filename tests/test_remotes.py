@@ -1,5 +1,5 @@
 """Releases on DVC remotes, a folder and an S3-compatible store: what one clone has pushed, another fetches, explains
-and rebuilds. The pipeline here copies its inputs; the real one is released to both in test_pipeline.py."""
+and rebuilds. The pipeline here copies its inputs; the real one is released to both in test_release_pipeline.py."""
 
 import json
 import shutil

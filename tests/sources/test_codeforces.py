@@ -14,6 +14,7 @@ from tests.preparing import prepared
 from tests.sources.hub_layout import CODEFORCES_ROW, write_codeforces
 
 MIRROR = Path(os.environ.get("HALO_FORGE_HUB", Path(__file__).parents[2] / ".." / "shared" / "hub"))
+ALL = os.environ.get("HALO_FORGE_ALL") == "1"
 mirrored = pytest.mark.skipif(not MIRROR.is_dir(), reason="no mirror of the hub; name one in HALO_FORGE_HUB")
 LOADED = "print(sum(map(int, input().split())))\n"
 PROMPT = """\
@@ -234,22 +235,21 @@ def test_all_of_the_python_programs_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.hub
-@mirrored
-def test_the_first_of_the_cpp_programs_pass(tmp_path: Path) -> None:
-    found = prepared(tmp_path, "codeforces_cpp", {"max_tasks": 12}, MIRROR)
-    assert sum(map(len, found.splits.values())) == 12
-    assert set(found.metrics) & {"dropped_wrong_answer", "dropped_compile_error", "dropped_timeout"} == set()
-
-
-@pytest.mark.hub
 @pytest.mark.slow
 @mirrored
-def test_all_of_the_cpp_programs_with_examples_pass_but_one(tmp_path: Path) -> None:
-    found = prepared(tmp_path, "codeforces_cpp", {}, MIRROR)
-    figures = ("rows", "verified", "dropped_compile_error", "dropped_no_examples")
-    assert [found.metrics[name] for name in figures] == [500, 286, 1, 213]
-    left_out = found.metrics.get("dropped_duplicate", 0) + found.metrics.get("dropped_near_duplicate", 0)
-    assert sum(map(len, found.splits.values())) == 286 - left_out
+def test_the_cpp_programs_with_examples_pass_but_one(tmp_path: Path) -> None:
+    """The first 90, or all with HALO_FORGE_ALL=1, which takes minutes."""
+    found = prepared(tmp_path, "codeforces_cpp", {} if ALL else {"max_tasks": 90}, MIRROR)
+    kept = sum(map(len, found.splits.values()))
+    if ALL:
+        figures = ("rows", "verified", "dropped_compile_error", "dropped_no_examples")
+        assert [found.metrics[name] for name in figures] == [500, 286, 1, 213]
+        left_out = found.metrics.get("dropped_duplicate", 0) + found.metrics.get("dropped_near_duplicate", 0)
+        assert kept == 286 - left_out
+    else:
+        assert kept == 90
+    assert found.metrics.get("dropped_compile_error", 0) <= 1
+    assert not {"dropped_wrong_answer", "dropped_timeout", "dropped_runtime_error"} & found.metrics.keys()
     # Several solutions of one problem stay on one side.
     sides = [{task.meta["problem"] for task in found.splits[split]} for split in ("train", "validation")]
     assert not sides[0] & sides[1]

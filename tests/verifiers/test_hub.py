@@ -63,14 +63,17 @@ def cpp_tasks(file: str, verifier: str) -> list[Task]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verifier", ("gcc", "clang"))
-def test_humaneval_x_cpp(verifier: str) -> None:
-    """22 and 137 include boost, 162 must be linked with -lcrypto."""
-    tasks = cpp_tasks("humaneval_x_cpp.parquet", verifier)
+def test_humaneval_x_cpp() -> None:
+    """By clang every third, or all with HALO_FORGE_ALL=1; by gcc all, in tests/sources/test_humaneval_cpp.py.
+
+    22 and 137 include boost, 162 must be linked with -lcrypto.
+    """
+    tasks = cpp_tasks("humaneval_x_cpp.parquet", "clang")
     assert len(tasks) == 164
-    found = failures(tasks)
-    assert set(found) <= {"CPP/22", "CPP/137", "CPP/162"}
-    assert {verdict.level for verdict in found.values()} <= {"compile_error"}
+    failing = {"CPP/22", "CPP/137", "CPP/162"}
+    found = failures(task for n, task in enumerate(tasks) if ALL or n % 3 == 0 or task.task_id in failing)
+    assert "CPP/162" in found.keys() <= failing
+    assert {verdict.level for verdict in found.values()} == {"compile_error"}
 
 
 @pytest.mark.slow
