@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy
-from datasketch import MinHash
 
 from stages.cleaning.ids import Scratch
 from stages.cleaning.text import canonical, digest, numbers, squeezed, statement, without_name, words
@@ -77,7 +76,7 @@ class Duplicates(Scratch):
         super().__init__(folder, SCHEMA)
         self._similarity = settings.similarity
         self._settings = settings
-        self._permutations = MinHash(num_perm=settings.permutations, scheme=SCHEME).permutations
+        self._permutations: numpy.ndarray | None = None  # of the hash functions, the same for all
 
     def add(self, task: Task, near: bool = True) -> Match | None:
         """The earlier task that this one repeats; where there is none, the task is kept in the index. `near` False:
@@ -127,12 +126,15 @@ class Duplicates(Scratch):
             yield from self._signature(b"text " + language.encode("utf-8", "replace"), features.statement)
 
     def _signature(self, kind: bytes, hashes: numpy.ndarray) -> Iterator[int]:
+        from datasketch import MinHash  # here, as it brings scipy along: a third of a second, which few runs need
+
         signature = MinHash(
             num_perm=self._settings.permutations,
             permutations=self._permutations,
             scheme=SCHEME,
             hashfunc=lambda value: value,
         )
+        self._permutations = signature.permutations
         signature.update_batch(hashes.tolist())
         for start in range(0, self._settings.permutations, ROWS):
             yield _key(kind, start.to_bytes(2, "big"), signature.hashvalues[start : start + ROWS].tobytes())
