@@ -17,7 +17,8 @@ from stages.verifiers import REGISTRY
 
 ROOT = Path(__file__).parent.parent
 # What judges uses nearly all of these, so that they stand as folders: by file they were half of dvc.lock, which DVC
-# reads and writes anew after every stage. An edit to any of their files judges again, mostly from the cache.
+# reads and writes anew after every stage. An edit to any of their files has all judged anew, as by the
+# verdict cache's keys.
 ROOMS = ("stages/sandbox", "stages/verifiers")
 
 

@@ -126,7 +126,7 @@ class Duplicates(Scratch):
             yield from self._signature(b"text " + language.encode("utf-8", "replace"), features.statement)
 
     def _signature(self, kind: bytes, hashes: numpy.ndarray) -> Iterator[int]:
-        from datasketch import MinHash  # here, as it brings scipy along: a third of a second, which few runs need
+        from datasketch import MinHash  # loads scipy, which an unused source can do without
 
         signature = MinHash(
             num_perm=self._settings.permutations,

@@ -35,20 +35,19 @@ ALL = [(name, at) for name in FILES for at in range(len(load(name)))]
 @pytest.fixture(scope="module")
 def judged() -> dict[tuple[str, int], Verdict]:
     """All cases, those with the same limits judged in one go."""
-    tasks: dict[str, Task] = {}
-    groups: dict[str, list[tuple[str, int]]] = {}
+    groups: dict[str, dict[tuple[str, int], Task]] = {}
     for name, at in ALL:
         verifier, language = FILES[name]
         case = load(name)[at]
         fields = {key: case[key] for key in ("prompt", "entry_point", "tests", "cases")}
         task = Task(task_id=f"{name}/{at}", language=case.get("language", language), verifier=verifier, **fields)
-        tasks[task.task_id] = task
-        groups.setdefault(json.dumps({**LIMITS, **case.get("limits", {})}), []).append((name, at))
+        groups.setdefault(json.dumps({**LIMITS, **case.get("limits", {})}), {})[name, at] = task
     verdicts: dict[tuple[str, int], Verdict] = {}
-    for limits, keys in groups.items():
+    for limits, tasks in groups.items():
         settings = VerifySettings.parse({"limits": json.loads(limits)}, "test")
-        samples = [Sample(f"{name}/{at}", 0, load(name)[at]["completion"]) for name, at in keys]
-        verdicts.update(zip(keys, verify_samples(tasks, samples, settings), strict=True))
+        samples = [Sample(task.task_id, 0, load(name)[at]["completion"]) for (name, at), task in tasks.items()]
+        by_id = {task.task_id: task for task in tasks.values()}
+        verdicts.update(zip(tasks, verify_samples(by_id, samples, settings), strict=True))
     return verdicts
 
 
