@@ -238,7 +238,7 @@ def test_all_of_the_python_programs_pass(tmp_path: Path) -> None:
 @pytest.mark.slow
 @mirrored
 def test_the_cpp_programs_with_examples_pass_but_one(tmp_path: Path) -> None:
-    """The first 90, or all with HALO_FORGE_ALL=1, which takes minutes."""
+    """The first 90, or all with HALO_FORGE_ALL=1."""
     found = prepared(tmp_path, "codeforces_cpp", {} if ALL else {"max_tasks": 90, "validation": 0.2}, MIRROR)
     kept = sum(map(len, found.splits.values()))
     if ALL:
