@@ -29,7 +29,10 @@ GOOD_LIMITS = {
     "stack_mb": 8,
     "output_kb": 16,
 }
-GOOD_PLAN = {"steps": "", "wishes": [], "guarded": [], "assertions": [], "classes": [], "bodies": False}
+GOOD_PLAN = {
+    **{"steps": "", "wishes": [], "guarded": [], "assertions": [], "failures": [], "classes": []},
+    "bodies": False,
+}
 GOOD = {
     "program": {"code": "print(sum(range(10)))", "stdins": [""]},
     "plan": {"tests": "assert True", "entry_point": None, "prompt": ""},

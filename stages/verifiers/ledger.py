@@ -17,13 +17,17 @@ BAD_MESSAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 class Ledger:
     """The judge's account (inside/python_judge.py says what it is made of).
 
-    `missing` is what the tests import in vain; `results` are (kind, label, message); `total` is how many tests there
-    are; `complete`: all evidence is there.
+    `missing` is what the tests lack that they need; `results` are (kind, label, message), `trouble` one of what has ended
+    the tests; `total` is how many tests there are, `asserted` how many assertions were evaluated; `unused` names the
+    entry point if the tests did not use it; `complete`: all evidence is there.
     """
 
     missing: str | None = None
     results: list[list[str]] = field(default_factory=list)
+    trouble: list[str] | None = None
     total: int = 0
+    asserted: int = 0
+    unused: str | None = None
     complete: bool = False
 
 
@@ -31,25 +35,36 @@ def read_ledger(said: str, token: str, plan: dict, exit_code: int | None) -> Led
     """The account of a judge that was given `token` and `plan` (see inside/python_plan.py), by its exit code."""
     ledger = Ledger()
     items: int | None = None
-    closed = False
+    closed = exited = False
     for line in said.split("\n"):
         if closed or not line.startswith(token):
             continue
         with contextlib.suppress(*BAD_MESSAGE):
             message = json.loads(line.removeprefix(token))
             if "result" in message:
-                ledger.results.append([str(part)[:DETAIL_LENGTH] for part in message["result"]])
+                ledger.results.append(_texts(message["result"]))
+            elif "trouble" in message:
+                ledger.trouble = ledger.trouble or _texts(message["trouble"])
             elif "items" in message:
                 items = int(message["items"])
             elif "missing" in message:
                 ledger.missing = str(message["missing"])[:DETAIL_LENGTH]
             elif "end" in message:
                 closed = message["end"] == len(ledger.results)
+                ledger.asserted, ledger.unused = int(message["asserted"]), message["unused"]
+                exited = message["exited"] is True
     ledger.total = plan["total"] + (items or 0)
     counted = items is not None or not plan["pytest"]
-    ledger.complete = closed and counted and len(ledger.results) == ledger.total and exit_code == 0
+    whole = counted and len(ledger.results) == ledger.total
+    if exited and not ledger.trouble:  # the tests have left out what was to come
+        ledger.total, whole = len(ledger.results), True
+    ledger.complete = closed and exit_code == 0 and (whole or ledger.trouble is not None)
     ledger.results = ledger.results[: ledger.total]
     return ledger
+
+
+def _texts(parts: list) -> list[str]:
+    return [str(part)[:DETAIL_LENGTH] for part in parts]
 
 
 def read_candidate(said: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ NO_TESTS = {
     "wishes": [],
     "guarded": [],
     "assertions": [],
+    "failures": [],
     "classes": [],
     "bodies": False,
 }
@@ -154,16 +155,21 @@ def _load_trouble(facts: dict, ended: dict) -> tuple[str, str]:
 
 def _judge(ledger: Ledger, judge_ended: dict, candidate_ended: dict) -> Finding:
     """Results count as they came; the verdict is a pass only with all the evidence, and a candidate that ended well."""
-    total = ledger.total
-    tests = [
-        Test(None) if kind == "pass" else Test(LEVEL_OF.get(kind, RUNTIME_ERROR), f"{label}: {message}".rstrip(": "))
-        for kind, label, message in ledger.results
-    ]
+    tests = [_test(*result) for result in ledger.results]
     trouble = run_trouble(candidate_ended)
     if trouble or not ledger.complete:
         trouble = trouble or run_trouble(judge_ended) or (RUNTIME_ERROR, "ended before its tests did")
-        tests = [*tests[: max(0, total - 1)], Test(*trouble)]
-        return combine(tests, max(total, len(tests)), failed_reward=CLEAN)
-    if not total:
-        return Finding(RUNS, RAN, "the tests assert nothing")
-    return combine(tests, total, failed_reward=CLEAN)
+        tests = [*tests[: max(0, ledger.total - 1)], Test(*trouble)]
+    elif ledger.trouble:
+        tests.append(_test(*ledger.trouble))
+    elif not any(test.level for test in tests):
+        if not ledger.asserted:
+            return Finding(RUNS, RAN, "the tests assert nothing")
+        if ledger.unused:
+            return Finding(CLEAN, TASK_ERROR, f"the tests do not use {ledger.unused}")
+        tests = tests or [Test(None)]
+    return combine(tests, max(ledger.total, len(tests)), failed_reward=CLEAN)
+
+
+def _test(kind: str, label: str, message: str) -> Test:
+    return Test(None) if kind == "pass" else Test(LEVEL_OF.get(kind, RUNTIME_ERROR), f"{label}: {message}".strip(": "))

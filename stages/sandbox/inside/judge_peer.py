@@ -20,6 +20,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import agreement
 import describe
 import files
 import remote
@@ -30,6 +31,7 @@ from peer import Peer
 from remote import ARITHMETIC, CONTAINS, ORDER, Handle, RemoteClass
 
 NAMED = "_forge_named"
+MISSING = "\0missing"  # no name
 # What these have in their attributes is the judge's, whatever the attributes' names.
 CLOSED = (
     types.FrameType,
@@ -44,7 +46,7 @@ CLOSED = (
 )
 READABLE = ("__name__", "__qualname__", "__doc__")
 # Asked of objects of every class.
-_OF_CONTAINERS = ("len", "iter", "next", "reversed", "getitem", "setitem", "delitem", "length_hint")
+_OF_CONTAINERS = ("len", "iter", "next", "reversed", "getitem", "setitem", "delitem", "missing", "length_hint")
 _OF_OTHERS = ("call", "str", "repr", "format", "enter", "aenter", "aiter", "anext")
 ASKED_OF_ALL = frozenset(f"__{name}__" for name in (*_OF_CONTAINERS, *_OF_OTHERS))
 ELEMENTS = ("__iter__", "__getitem__")
@@ -73,6 +75,10 @@ class JudgePeer(Peer):
         self.gone = False
         self.classes: frozenset[str] = frozenset()  # names that the tests take for classes, however they are spelt
         self.failed: dict[int, BaseException] = {}  # assertions that failed in calls of the candidate's
+        self.found = 0  # names of the candidate's that the tests have asked for and got
+        self.entry_name = ""  # of the code under test, where the task names it
+        self._entry_number: int | None = None
+        self._entry_used = False
         self._folder: files.SharedFolder | None = None
         self._wishes = wishes
         self._library = {name: _of_library(name) for name in wishes if "." in name}
@@ -128,6 +134,28 @@ class JudgePeer(Peer):
         if self._folder:
             self._folder.apply(changes)
 
+    # Whether the tests have used the code under test
+
+    def note_found(self, name: str, value: Any) -> None:
+        """The tests have got a name of the candidate's. A class or function is used when something is done with it."""
+        self.found += 1
+        if name == self.entry_name and not self._entry_used:
+            self._entry_number = remote.number_of(value)
+            self._entry_used = self._entry_number is None
+
+    def number_of(self, value: Any) -> int:
+        """The number of an object of the candidate's that is sent back to it, which is how one is used."""
+        number = super().number_of(value)
+        if number == self._entry_number:
+            self._entry_used = True
+        return number
+
+    def unused_entry(self) -> str | None:
+        """The entry point's name, if the tests have not used it; MISSING, if the candidate has none."""
+        if not self.entry_name or self._entry_used:
+            return None
+        return MISSING if self.request("name", self.entry_name)[0] == "missing" else self.entry_name
+
     def name_of_function(self, value: Any) -> str | None:
         """Any function of the standard library: the candidate has its own."""
         return super().name_of_function(value) or vocabulary.function_name(value)
@@ -146,10 +174,27 @@ class JudgePeer(Peer):
         """Only a class that the tests name may do otherwise than the builtin class that it derives from."""
         return getattr(kind, NAMED, False) or issubclass(kind, BaseException)
 
+    def plain_method(self, value: Any, name: str, home: type, plain: Any) -> Callable:
+        """A method of a class that is not named: what the builtin class does, if the candidate's does the same."""
+        method = remote.Method(value, name, home)
+
+        def theirs(_: Any, *args: Any, **kwargs: Any) -> Any:
+            return method(*args, **kwargs)
+
+        return functools.partial(agreement.agreed, name, theirs, plain, value)
+
     def truth(self, handle: Handle) -> bool:
-        """An object is true, unless it is empty and of a class that the tests name."""
-        named_and_sized = getattr(type(handle), NAMED, False) and remote.has_special(type(handle), "__len__")
-        return len(handle) != 0 if named_and_sized else True
+        """An object is true, unless it is empty and of a class that the tests name. TypeError for one that says
+        otherwise of itself, since CPython would go by that."""
+        kind = type(handle)
+        if getattr(kind, NAMED, False) and remote.has_special(kind, "__len__"):
+            return len(handle) != 0
+        for special in ("__bool__", "__len__"):
+            if remote.has_special(kind, special):
+                if not self.request("special", handle, special, (), (), None):
+                    raise TypeError(f"an object of the solution is false by its {special}, which counts for nothing")
+                break
+        return True
 
     def hashed(self, handle: Handle) -> int:
         """Equal objects have equal hashes; TypeError for those that have equality and no hash."""
@@ -191,13 +236,17 @@ class JudgePeer(Peer):
         return super().to_raise(value)
 
     def equal(self, handle: Handle, other: object) -> Any:
-        """Never a matter of the candidate's `__eq__`: two objects of one class that has equality of its own are equal
-        where their attributes are; all others are equal to themselves alone."""
+        """Never a matter of the candidate's `__eq__` alone: two objects of one class that has equality of its own are
+        equal where their attributes are, and TypeError where `__eq__` says otherwise; all others are equal to
+        themselves alone."""
         if remote.number_of(other) is not None and not isinstance(other, type):
             if type(handle) is not type(other) or not type(handle)._forge_equality:
                 return False
             ours, theirs = self.request("state", handle), self.request("state", other)
-            return type(ours) is tuple and bool(ours) and ours == theirs
+            same = type(ours) is tuple and bool(ours) and ours == theirs
+            if (self.request("special", handle, "__eq__", (other,), (), None) is True) != same:
+                raise TypeError("objects of the solution that are equal by their __eq__ or their attributes, not both")
+            return same
         if type(other).__module__ in ("builtins", "collections", "decimal", "fractions", "datetime"):
             return False
         return NotImplemented
@@ -374,16 +423,18 @@ def _may_stop(operation: str, values: tuple) -> bool:
 def _guarded(special: str, forward: Callable, instead: Callable | None) -> Callable:
     """A special method of a class of the candidate's, `instead` being that of the builtin class it derives from.
 
-    Of a class that the tests do not name only what any container, function or text does is asked, and nothing that
-    its builtin base has an answer to: such an object came where a plain value was expected.
+    Of a class that the tests do not name only what any container, function or text does is asked; what its builtin base
+    has an answer to is answered by that, and must be the candidate's answer as well: such an object came where a plain
+    value was expected.
     """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not getattr(type(self), NAMED, False):
             if instead is not None and special != "__repr__":
-                return instead(self, *args, **kwargs)
+                return agreement.agreed(special, forward, instead, self, *args, **kwargs)
             if special == "__len__" and any(remote.has_special(type(self), name) for name in ELEMENTS):
-                return sum(1 for _ in iter(self))  # as many as there are to compare
+                count = sum(1 for _ in iter(self))  # as many as there are to compare
+                return agreement.expect(forward(self) == count, "__len__", count)
             if special == "__iter__":
                 return _look(self, forward)
             if special not in ASKED_OF_ALL:
@@ -515,6 +566,8 @@ class Names(dict):
         kind, value = self.peer.request("name", name)
         if kind == "module":
             return (kind, __import__(value, fromlist=["_"])) if _is_library(value) else ("missing", None)
+        if kind != "missing":
+            self.peer.note_found(name, value)
         if isinstance(value, RemoteClass) and (name in self.peer.classes or name.lstrip("_")[:1].isupper()):
             type.__setattr__(value, NAMED, True)
         if remote.number_of(value) is not None and callable(value):
@@ -559,9 +612,6 @@ STANDARD.update({"deepcopy": _from("copy", "deepcopy"), "approx": _from("pytest"
 ALSO_CLASSES = ("Counter", "OrderedDict", "defaultdict", "deque")  # where there is no entry point, a task may want them
 STANDARD.update({name: _from("collections", name) for name in ALSO_CLASSES})
 STANDARD.update({"Decimal": _from("decimal", "Decimal"), "Fraction": _from("fractions", "Fraction")})
-
-
-MISSING = object()
 
 
 class Solution(types.ModuleType):

@@ -181,6 +181,11 @@ class Peer:
         """Whether a class of the other side may do otherwise than the builtin class that it derives from."""
         return True
 
+    def plain_method(self, value: Any, name: str, home: type, plain: Any) -> Callable:
+        """The bound method of a stand-in where its class may not do otherwise than its builtin base, which has `plain`
+        under that name."""
+        return plain.__get__(value, type(value))
+
     def guard(self, special: str, forward: Callable, instead: Callable | None, plain: type | None) -> Callable:
         """The method that a stand-in's class gets for one of its special methods; `instead` is that of its builtin base
         `plain`."""

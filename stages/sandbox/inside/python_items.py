@@ -4,6 +4,7 @@ Runs inside the sandbox, in the runner of python_judge.py.
 """
 
 import contextlib
+import inspect
 import os
 import sys
 import types
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from python_judge import collectors
+from _pytest.fixtures import FixtureLookupError
+from python_judge import collectors, is_theirs
 
 FOLDER = Path("/tmp/tests")
 ARGUMENTS = ["-c", os.devnull, "--rootdir", str(FOLDER), "--noconftest", "--capture=sys", "-q"]
@@ -67,8 +69,13 @@ class _Collect:
     def pytest_exception_interact(self, node: Any, call: Any, report: Any) -> None:
         """Keep the exception of a test's first failing phase for its message; comes after the phase's report."""
         error = call.excinfo.value
-        kind = "wrong" if type(error).__name__ in ("AssertionError", "Failed") else "error"
+        kind = self.results.kind_of(error)
         first = (str(error).splitlines() or [""])[0]
+        if isinstance(node, pytest.Collector) or _is_broken(node, error):
+            if is_theirs(error):
+                self.results.trouble(kind, node.name, f"{type(error).__name__}: {first}")
+            else:
+                self.results.say(missing=f"{node.name}: {_reason(error) or first}")
         if self.trouble.get(node.nodeid, NO_REASON) == NO_REASON:
             self.trouble[node.nodeid] = (kind, f"{type(error).__name__}: {first}".rstrip(": "))
 
@@ -78,9 +85,23 @@ class _Collect:
         self.results.add(kind, nodeid.split("::", 1)[-1], message)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """A test that was skipped, or failed as it was expected to, has not been passed."""
+        """A test that was skipped, or failed as it was expected to, has not been passed: who skips it may be the
+        solution."""
         if report.outcome != "passed":
             self.trouble.setdefault(report.nodeid, ("error", report.outcome))
+
+
+def _is_broken(node: Any, error: BaseException) -> bool:
+    """Whether a test could be run with no solution at all: it wants a fixture, or a plugin, that is not here."""
+    if isinstance(error, FixtureLookupError):
+        return True
+    function = getattr(node, "obj", None)
+    later = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    return later and type(error).__name__ == "Failed" and "not natively supported" in str(error)
+
+
+def _reason(error: BaseException) -> str:
+    return f"fixture '{error.argname}' not found" if isinstance(error, FixtureLookupError) else ""
 
 
 def run_items(wanted: list[str], names: dict, results: Any) -> None:
@@ -105,6 +126,10 @@ def warm() -> None:
 
         def add(self, *_: object) -> None:
             """Nothing."""
+
+        def kind_of(self, *_: object) -> str:
+            """No matter."""
+            return "error"
 
     names: dict = {}
     exec("import pytest\n@pytest.mark.parametrize('x', [1])\ndef test_x(x, tmp_path): assert x == 1\n", names)

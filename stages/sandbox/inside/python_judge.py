@@ -4,8 +4,10 @@ Runs inside the sandbox and imports the standard library alone (and pytest, wher
 
 The tests, and all that they expect, are in this job's processes alone. What they use of the module under test are
 stand-ins that ask its process, over a socket, for values; those are rebuilt here and compared here (judge_peer.py).
-A test counts when the judge has run it to its end itself; a pass needs all expected results, in order, the closing
-message, and that the module's process was there until then (verifiers/ledger.py).
+The verdict is what CPython would say of the tests' module: a step that is no test and raises ends it. A test counts when
+the judge has run it to its end itself; a pass needs all expected results, in order, at least one assertion that was
+evaluated (python_assertions.py), that the entry point was there and was used, the closing message, and that the
+module's process was there until then (verifiers/ledger.py).
 """
 
 import base64
@@ -16,11 +18,14 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 import files
+import python_assertions
 import python_plan
+import remote
 from confine import SET_DUMPABLE, libc
-from judge_peer import Builtins, Gone, JudgePeer, Names, Solution
+from judge_peer import MISSING, Builtins, Gone, JudgePeer, Names, Solution
 from python_candidate import describe, kind_of
 from python_program import new_module
 from supervise import PEER, write_all
@@ -35,8 +40,11 @@ def main(job: dict, channel: int) -> None:
 
     `entry_point` is the task's, or null. Says to the host, in lines that begin with the job's `token`, which nothing
     that is written in this process's name can have, and hold JSON: `items` (how many tests pytest has
-    collected), `missing` (what the tests import in vain), `result` ([kind, label, message]; kind "pass", "wrong",
-    "error" or "resource") for each test, and `end`, the number of results.
+    collected), `missing` (what the tests import in vain, or lack otherwise), `result` ([kind, label, message]; kind
+    "pass", "wrong", "error" or "resource") for each test, `trouble` (the same, of a step that is no test and ends the
+    module), and `end`, the number of results. With `end` come `asserted` (how many assertions were evaluated once the
+    solution had been asked for something), `exited` (whether the tests have ended the module themselves, as a
+    success) and `unused` (the entry point, if it is there and the tests did not use it).
     """
     libc.prctl(SET_DUMPABLE, 0, 0, 0, 0)  # its memory is not to be read by way of /proc, not even from here
     plan = job["plan"]
@@ -44,17 +52,18 @@ def main(job: dict, channel: int) -> None:
     connection = socket.socket(fileno=PEER)
     new_module("test_task")
     sys.setrecursionlimit(RECURSION_LIMIT)
-    results = _Results(channel, job["token"])
+    results = _Results(channel, job["token"], plan["failures"])
     try:
         peer = JudgePeer(connection, tuple(plan["wishes"]), plan["guarded"], plan["assertions"])
         peer.classes = frozenset(plan["classes"])
-        names = Names(peer, job["entry_point"], {"__name__": "test_task"})
+        peer.entry_name = (job["entry_point"] or "").partition(".")[0]
+        results.peer = peer
+        names = Names(peer, job["entry_point"], {"__name__": "test_task", **Assertions(results).names()})
         if plan["bodies"]:
             names["__builtins__"] = Builtins(names)
         sys.modules["solution"] = Solution(names)
         if "files" in plan["wishes"]:
             tempfile.tempdir = files.ROOT
-        results.peer = peer
         _run_steps(results, steps, names, collectors[0] if collectors else None)
     except Gone:
         pass
@@ -62,11 +71,12 @@ def main(job: dict, channel: int) -> None:
 
 
 class _Results:
-    """What the host is told."""
+    """What the host is told. `failures`: first and last lines of the statements by which the tests themselves fail."""
 
-    def __init__(self, channel: int, token: str) -> None:
-        self.channel, self.token, self.count = channel, token, 0
+    def __init__(self, channel: int, token: str, failures: list[list[int]]) -> None:
+        self.channel, self.token, self.count, self.asserted = channel, token, 0, 0
         self.peer: JudgePeer | None = None
+        self._failures = failures
 
     def add(self, kind: str, label: str, message: str = "") -> None:
         """One test's result; none where the candidate has gone meanwhile."""
@@ -75,24 +85,102 @@ class _Results:
         if self.peer is not None and self.peer.failed:
             self.peer.failed.clear()
             if kind == "pass":
-                kind, message = "wrong", "the solution kept an assertion from failing"
+                kind, message = "wrong", "an assertion failed and was swallowed"
         self.count += 1
         self.say(result=[kind, label[:DETAIL_LENGTH], message[:DETAIL_LENGTH]])
+
+    def trouble(self, kind: str, label: str, message: str) -> None:
+        """What has ended the module."""
+        if self.peer is not None and self.peer.gone:
+            raise Gone
+        self.say(trouble=[kind, label[:DETAIL_LENGTH], message[:DETAIL_LENGTH]])
 
     def say(self, **message: object) -> None:
         """A message that is no result."""
         write_all(self.channel, f"{self.token}{json.dumps(message)}\n".encode())
 
+    def kind_of(self, error: BaseException) -> str:
+        """ "wrong" where the tests have failed by an assertion or another statement of theirs; "error" or "resource" for
+        all that the solution raised, and for what its values led to."""
+        if is_theirs(error):
+            return "resource" if kind_of(error) == "resource" else "error"
+        found = kind_of(error)
+        return "wrong" if found == "error" and self._is_by_the_tests(error) else found
+
+    def _is_by_the_tests(self, error: BaseException) -> bool:
+        """Whether a `raise` or an exit of the tests' text has raised it."""
+        trace = error.__traceback__
+        line = 0
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == "tests.py":
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        return any(first <= line <= last for first, last in self._failures)
+
+    def is_good_end(self, error: BaseException) -> bool:
+        """Whether the tests' own text has ended the script, with a status of success."""
+        good = type(error) is SystemExit and (error.code is None or (isinstance(error.code, int) and error.code == 0))
+        return good and not is_theirs(error)
+
+
+def is_theirs(error: BaseException) -> bool:
+    """Whether an exception is the solution's."""
+    return remote.number_of(error) is not None
+
+
+class Assertions:
+    """What instrumented tests call; the names are those of python_assertions.py."""
+
+    def __init__(self, results: _Results) -> None:
+        self._results = results
+
+    def names(self) -> dict[str, Callable]:
+        """The global names that the tests find these by."""
+        return {
+            python_assertions.HELD: self.held,
+            python_assertions.CHECKED: self.checked,
+            python_assertions.ASSERTING: self.asserting,
+            python_assertions.SWALLOWED: self.swallowed,
+        }
+
+    def held(self) -> None:
+        """An assertion has held. Before the solution was asked for anything it says nothing of it."""
+        if self._results.peer.found:
+            self._results.asserted += 1
+
+    def checked(self, value: Any) -> Any:
+        """A condition was worked out that decides whether the tests fail."""
+        self.held()
+        return value
+
+    def asserting(self, function: Any) -> Any:
+        """The same function; it counts when it has ended well, unless it is the solution's."""
+        if remote.number_of(function) is not None or isinstance(function, remote.Method):
+            return function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            found = function(*args, **kwargs)
+            self.held()
+            return found
+
+        return call
+
+    def swallowed(self) -> None:
+        """A handler of the tests that does nothing with it has caught an error: a failed assertion fails all the same."""
+        error = sys.exception()
+        if isinstance(error, AssertionError) and not is_theirs(error):
+            self._results.peer.failed[id(error)] = error
+
 
 def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable | None) -> None:
-    """Every test is run, also after one has failed. A broken set-up step is told with the next test that fails."""
-    trouble = ""
+    """Every test is run, also after one has failed, until a step that is no test raises."""
+    exited = False
     for kind, label, code in steps:
         if kind == python_plan.PYTEST:
             if run_items is None:
                 results.say(missing="pytest")
-                continue
-            run_items(marshal.loads(code), names, results)
+            else:
+                run_items(marshal.loads(code), names, results)
             continue
         if kind == python_plan.BIND:
             names = names.child()
@@ -102,15 +190,42 @@ def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable
         except Gone:
             raise
         except BaseException as error:
-            found = kind_of(error), describe(error)
-            if is_test:
-                results.add(found[0], label, "" if found[0] == "wrong" else trouble or found[1])
-            elif kind == python_plan.IMPORT and isinstance(error, ImportError) and error.name != "solution":
-                results.say(missing=found[1])
-            elif kind != python_plan.PRELUDE:
-                trouble = trouble or found[1]
+            if kind == python_plan.PRELUDE:
+                continue
+            if kind == python_plan.IMPORT and isinstance(error, ImportError) and not _is_of_solution(error):
+                results.say(missing=describe(error))
+                continue
+            exited = results.is_good_end(error)
+            if exited and not results.peer.failed:
+                if is_test:
+                    results.add("pass", label)
+                break
+            found = results.kind_of(error)
+            if not is_test:
+                results.trouble(found, label, describe(error))
+                break
+            results.add(found, label, "" if found == "wrong" else describe(error))
         else:
             if is_test:
                 results.add("pass", label)
-    if not results.peer.gone:
-        results.say(end=results.count)
+    _end(results, exited)
+
+
+def _is_of_solution(error: ImportError) -> bool:
+    """Whether the module under test lacks what the tests import, or failed to import something itself."""
+    return error.name == "solution" or is_theirs(error)
+
+
+def _end(results: _Results, exited: bool) -> None:
+    """The closing message, when all that the tests' text holds has been run."""
+    peer = results.peer
+    if peer.gone:
+        return
+    if peer.failed:
+        results.trouble("wrong", "", "an assertion failed and was swallowed")
+    unused = peer.unused_entry()
+    if unused == MISSING:
+        results.trouble("error", "", f"the solution defines no {peer.entry_name}")
+    if not peer.gone:
+        unused = unused if unused != MISSING else None
+        results.say(end=results.count, asserted=results.asserted, exited=exited, unused=unused)

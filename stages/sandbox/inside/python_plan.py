@@ -2,9 +2,12 @@
 
 Runs inside the sandbox, in a process that plans for one task after another and runs none of their code, and imports the
 standard library alone.
-A test is: a statement at module level that asserts (`assert`, or a block with one, or `with raises(...)`); the same
-inside HumanEval's `check(candidate)`, whether or not the text calls it; a call at module level of a function of the
-text that asserts; a `test_*` function; an item that pytest collects, where the text needs pytest.
+
+The steps are the statements of the module, in order. A test is a statement that asserts something (python_assertions.py
+says what that is), by itself or through functions of the text that it names; the same inside HumanEval's
+`check(candidate)`, whether or not the text calls it; a `test_*` function; an item that pytest collects, where the text
+needs pytest. The body of `if __name__ == "__main__":` is run where it asserts, as in a script; calls of
+`unittest.main` and `pytest.main` are left out, since what they would run is collected.
 """
 
 import ast
@@ -12,7 +15,9 @@ import base64
 import contextlib
 import marshal
 import re
+from collections.abc import Iterator
 
+from python_assertions import EXITS, MARKERS, Instrument, closure, definitions, here, name_of, references
 from python_program import BROKEN_SOURCE
 
 SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
@@ -26,6 +31,7 @@ SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
 )
 PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
 CLASS = re.compile(r"^\s*class\s+(\w+)", re.MULTILINE)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 LABEL_LENGTH, DETAIL_LENGTH = 150, 400
 # What tests may want to see of a module besides values, and the words in their text that say so.
 WISHES = {
@@ -72,65 +78,160 @@ def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     """`steps`: marshalled list of (kind, label, marshalled code), in base64; `total`: tests of kind TEST and FUNCTION;
     `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED; `guarded`, `classes`: of the functions;
     `bodies`: whether the text defines classes;
-    `assertions`: first and last line of each. The same for all samples of a task.
+    `assertions`, `failures`: first and last line of each, and of each statement by which the text itself fails.
+    The same for all samples of a task.
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
     tree = ast.parse(text)
     nodes = list(ast.walk(tree))
-    steps = [*_prelude(prompt, entry_point), *_steps(tree, entry_point)]
+    steps = [*_prelude(prompt, entry_point), *_Steps(tree, entry_point).all()]
     return {
         "wishes": _wishes(text),
         "guarded": _guarded(nodes),
         "classes": _classes(nodes, prompt),
         "bodies": any(isinstance(node, ast.ClassDef) for node in nodes),
         "assertions": [[node.lineno, node.end_lineno] for node in nodes if isinstance(node, ast.Assert)],
+        "failures": [[node.lineno, node.end_lineno] for node in nodes if _is_failure(node)],
         "steps": base64.b64encode(marshal.dumps(steps)).decode(),
         "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
         "pytest": any(kind == PYTEST for kind, _, _ in steps),
     }
 
 
-def _steps(tree: ast.Module, entry_point: str | None) -> list[tuple[str, str, bytes]]:
-    flags = _future_flags(tree)
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    called = _called(tree, functions)
-    steps = []
+def _is_failure(node: ast.AST) -> bool:
+    return isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and name_of(node) in EXITS)
 
-    def add(kind: str, node: ast.stmt, label: str = "") -> None:
-        module = ast.Module(body=[node], type_ignores=[])
-        code = compile(module, "tests.py", "exec", flags=flags, dont_inherit=True)
-        steps.append((kind, label or _label(node), marshal.dumps(code)))
 
-    def add_check(argument: ast.expr) -> None:
-        """`check(argument)` statement by statement, in names of its own."""
-        check = functions["check"]
-        target = ast.copy_location(ast.Name(check.args.args[0].arg, ast.Store()), argument)
-        add(BIND, ast.copy_location(ast.Assign([target], argument), argument), _label(argument))
-        for node in check.body:
-            add(TEST if _asserts(node) else SETUP, node)
+class _Steps:
+    """The steps of a module. Labels are of its text as it stands, code of the instrumented one."""
 
-    unrolled = _can_unroll(functions.get("check"))
-    for node in tree.body:
-        name = _call_name(node)
-        if name == "check" and unrolled and len(node.value.args) == 1 and not node.value.keywords:
-            add_check(node.value.args[0])
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            add(IMPORT, node)
-        else:
-            add(TEST if _asserts(node) or name in called else SETUP, node)
-    if "check" in functions and "check" not in called and entry_point and not _top_level_tests(tree):
+    def __init__(self, tree: ast.Module, entry_point: str | None) -> None:
+        self.tree, self.entry_point = tree, entry_point
+        self.flags = _future_flags(tree)
+        self.needs_pytest, self.bound = needs_pytest(tree), _bound_names(tree)
+        self.check = next((node for node in tree.body if _is_function(node, "check")), None)
+        self.unrolled = self.check is not None and _can_unroll(self.check)
+        self.parts: list[ast.stmt] = []  # of a check that is unrolled
+        self.labels: dict[int, str] = {}
+        self.code: dict[int, list[ast.stmt]] = {}
+        instrument = Instrument(tree, entry_point)
+        for node in tree.body:
+            self._prepare(node, instrument)
+        functions = definitions(tree)
+        asserting = {name for name, nodes in functions.items() if any(map(_is_marked_anywhere, nodes))}
+        self.asserting = closure(functions, asserting) & functions.keys()
+        self.body = list(self._statements())
+        self.functions = {node.name: node for node in self.body if isinstance(node, ast.FunctionDef)}
+        self.steps: list[tuple[str, str, bytes]] = []
+
+    def _prepare(self, node: ast.stmt, instrument: Instrument) -> None:
+        """Note what a statement is called; then instrument it, in place, since copies of long tests take long."""
+        self.labels[id(node)] = _label(node)
+        unrolled = node is self.check and self.unrolled
+        if not unrolled and not _is_main_guard(node):
+            made = instrument.visit(node)
+            self.code[id(node)] = made if isinstance(made, list) else [made]
+            return
+        parts = node.body
+        for part in parts:
+            self._prepare(part, instrument)
         if unrolled:
-            add_check(ast.parse(entry_point, mode="eval").body)
+            self.parts = parts
+            node.body = [made for part in parts for made in self.code[id(part)]]
+        self.code[id(node)] = [node]
+
+    def _statements(self) -> Iterator[ast.stmt]:
+        """The module's statements, those behind its main guard among them."""
+        for node in self.tree.body:
+            behind = node.body if _is_main_guard(node) else [node]
+            if behind == [node] or any(map(self._asserts, behind)):
+                yield from (inner for inner in behind if not _is_runner(inner))
+
+    def all(self) -> list[tuple[str, str, bytes]]:
+        """(kind, label, marshalled code) of each."""
+        called = {name for node in self.body if (name := _call_name(node)) in self.functions}
+        for node in self.body:
+            if _call_name(node) == "check" and self.unrolled and len(node.value.args) == 1 and not node.value.keywords:
+                self._add_check(node.value.args[0])
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                self._add(IMPORT, node)
+            else:
+                self._add(TEST if self._asserts(node) else SETUP, node)
+        named = any(references(node, ["check"]) for node in self.body)
+        if self.check is not None and not named and self.entry_point and not any(map(self._asserts, self.body)):
+            if self.unrolled:
+                self._add_check(ast.parse(self.entry_point, mode="eval").body)
+            else:
+                self._add_call(TEST, f"check({self.entry_point})")
+        if self.needs_pytest:
+            self.steps.append((PYTEST, "", marshal.dumps(self.bound)))
         else:
-            add(TEST, ast.parse(f"check({entry_point})").body[0])
-    if needs_pytest(tree):
-        steps.append((PYTEST, "", marshal.dumps(_bound_names(tree))))
-    else:
-        for name, node in functions.items():
-            if name.startswith("test") and name not in called:
-                add(FUNCTION, ast.parse(f"{name}()").body[0], _label(node))
-    return steps
+            for name in self.functions:
+                if name.startswith("test") and name not in called:
+                    self._add_call(FUNCTION, f"{name}()", name)
+        return self.steps
+
+    def _asserts(self, node: ast.stmt) -> bool:
+        """Whether running a statement of the text asserts something; what it only defines does not count."""
+        if isinstance(node, DEFINITIONS) or (isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda)):
+            return False
+        return references(node, self.asserting) or any(map(_is_marked, self.code[id(node)]))
+
+    def _add(self, kind: str, node: ast.stmt) -> None:
+        self._add_code(kind, self.labels[id(node)], self.code[id(node)])
+
+    def _add_call(self, kind: str, text: str, label: str = "") -> None:
+        self._add_code(kind, label or text, ast.parse(text).body)
+
+    def _add_code(self, kind: str, label: str, body: list[ast.stmt]) -> None:
+        module = ast.Module(body=body, type_ignores=[])
+        code = compile(module, "tests.py", "exec", flags=self.flags, dont_inherit=True)
+        self.steps.append((kind, label, marshal.dumps(code)))
+
+    def _add_check(self, argument: ast.expr) -> None:
+        """`check(argument)` statement by statement, in names of its own."""
+        target = ast.copy_location(ast.Name(self.check.args.args[0].arg, ast.Store()), argument)
+        bind = ast.copy_location(ast.Assign([target], argument), argument)
+        self._add_code(BIND, _label(argument), [ast.fix_missing_locations(bind)])
+        for node in self.parts:
+            self._add(TEST if self._asserts(node) else SETUP, node)
+
+
+def _is_function(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name == name
+
+
+def _is_marked(node: ast.AST) -> bool:
+    """Whether an instrumented statement tells of an assertion when it runs."""
+    return any(isinstance(inner, ast.Name) and inner.id in MARKERS for inner in here(node))
+
+
+def _is_marked_anywhere(node: ast.AST) -> bool:
+    return any(isinstance(inner, ast.Name) and inner.id in MARKERS for inner in ast.walk(node))
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    """Whether it is `if __name__ == "__main__":`."""
+    test = node.test if isinstance(node, ast.If) else None
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
+        return False
+    sides = (test.left, test.comparators[0])
+    values = [side.value for side in sides if isinstance(side, ast.Constant)]
+    return values == ["__main__"] and any(name_of(side) == "__name__" for side in sides)
+
+
+def _is_runner(node: ast.stmt) -> bool:
+    """Whether it is a call of unittest.main or pytest.main, also one whose status is the script's."""
+    call = node.value if isinstance(node, ast.Expr | ast.Assign) else None
+    if isinstance(call, ast.Call) and name_of(call) in EXITS and call.args:
+        call = call.args[0]
+    function = call.func if isinstance(call, ast.Call) else None
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "main"
+        and name_of(function.value) in ("unittest", "pytest")
+    )
 
 
 def _guarded(nodes: list[ast.AST]) -> list[list[int]]:
@@ -220,59 +321,22 @@ def _future_flags(tree: ast.Module) -> int:
     return flags
 
 
-def _called(tree: ast.Module, functions: dict) -> set[str]:
-    """Functions of the text that assert, by themselves or through others, and that it calls at module level."""
-    calls = {name for node in tree.body if (name := _call_name(node)) in functions}
-    asserting = {name for name in calls if _has_assert(functions[name])}
-    if asserting == calls:
-        return calls
-    asserting |= {name for name in functions.keys() - calls if _has_assert(functions[name])}
-    uses = {name: {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} for name, node in functions.items()}
-    while more := {name for name in functions if uses[name] & asserting} - asserting:
-        asserting |= more
-    return calls & asserting
-
-
 def _call_name(node: ast.stmt) -> str | None:
     call = node.value if isinstance(node, ast.Expr) else None
     return call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else None
 
 
-def _top_level_tests(tree: ast.Module) -> bool:
-    return any(_asserts(node) for node in tree.body)
-
-
-def _has_assert(node: ast.AST) -> bool:
-    return any(_is_assertion(inner) for inner in ast.walk(node))
-
-
-def _is_assertion(node: ast.AST) -> bool:
-    if isinstance(node, ast.With):
-        calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
-        return any(ast.unparse(call.func).endswith("raises") for call in calls)
-    return isinstance(node, ast.Assert)
-
-
-def _asserts(node: ast.AST) -> bool:
-    """Whether running the statement asserts something; what it only defines does not count."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-        return False
-    return _is_assertion(node) or any(_asserts(child) for child in ast.iter_child_nodes(node))
-
-
-def _can_unroll(check: ast.FunctionDef | None) -> bool:
+def _can_unroll(check: ast.FunctionDef) -> bool:
     """Whether the body of `check(candidate)` means the same statement by statement."""
-    if check is None or check.decorator_list or len(check.args.args) != 1 or check.args.vararg or check.args.kwonlyargs:
+    if check.decorator_list or len(check.args.args) != 1 or check.args.vararg or check.args.kwonlyargs:
         return False
     bound = (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Nonlocal, ast.Global)
-    nodes = list(ast.walk(check))
-    return any(map(_is_assertion, nodes)) and not any(isinstance(node, bound) for node in nodes)
+    return not any(isinstance(node, bound) for node in ast.walk(check))
 
 
 def _bound_names(tree: ast.Module) -> list[str]:
     """Names of functions and classes that the text defines: pytest collects these, and none of the solution's."""
-    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return [node.name for node in tree.body if isinstance(node, definitions)]
+    return [node.name for node in tree.body if isinstance(node, DEFINITIONS)]
 
 
 def _label(node: ast.AST) -> str:

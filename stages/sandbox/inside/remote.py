@@ -195,7 +195,7 @@ class _MethodOf:
         if value is None:
             return party.request("get", owner, self._name)
         if self._plain is not None and not own(value)[PARTY].overrides(kind):
-            return self._plain.__get__(value, owner)
+            return own(value)[PARTY].plain_method(value, self._name, kind, self._plain)
         return Method(value, self._name, kind)
 
 

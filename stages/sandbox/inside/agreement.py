@@ -1,0 +1,59 @@
+"""Objects of the candidate's that derive from a builtin class and were expected to be plain: their methods.
+
+CPython would go by the candidate's override, which a judge cannot trust; the builtin method, which it can trust, may hide
+that the override is wrong. So both are asked, and where they differ the test fails.
+
+Runs inside the sandbox and imports the standard library alone.
+"""
+
+import collections
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mirrors
+
+LOOK_LIMIT = 100_000  # elements of an iterator that are compared
+
+
+def agreed(name: str, theirs: Callable, ours: Callable, value: Any, *args: Any, **kwargs: Any) -> Any:
+    """What method `name` of `value` gives by the builtin class (`ours`) and by the candidate's (`theirs`, asked first to
+    raise what it raises). TypeError where they differ in the result or in what they make of a container."""
+    base = mirrors.base_of(type(value))
+    twin = value if base is None else _copy(value, base)
+    error = expected = None
+    try:
+        expected = ours(twin, *args, **kwargs)
+        expected = list(itertools.islice(expected, LOOK_LIMIT)) if isinstance(expected, Iterator) else expected
+    except Exception as raised:
+        error = raised
+    found = theirs(value, *args, **kwargs)
+    if error is not None:
+        raise error
+    if base is not None:
+        expect(mirrors.contents(value, base) == mirrors.contents(twin, base), name, None)
+    if expected is twin:
+        return expect(found is value, name, value)
+    if type(expected) is list and isinstance(found, Iterator):
+        return iter(expect(list(itertools.islice(found, LOOK_LIMIT)) == expected, name, expected))
+    same = found is expected or found == expected or (found != found and expected != expected)
+    return expect(bool(same), name, expected)
+
+
+def expect(same: bool, name: str, value: Any) -> Any:
+    """`value`; TypeError unless the candidate and the judge have found the same."""
+    if not same:
+        raise TypeError(f"an object of the solution has a {name} that does not go with what it holds")
+    return value
+
+
+def _copy(value: Any, base: type) -> Any:
+    """A plain container with the same contents."""
+    if base is collections.deque:
+        twin: Any = collections.deque(maxlen=value.maxlen)
+    else:
+        twin = base()
+    if base is collections.defaultdict:
+        twin.default_factory = value.default_factory
+    mirrors.fill(twin, base, mirrors.contents(value, base))
+    return twin
