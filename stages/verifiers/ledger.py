@@ -17,9 +17,9 @@ BAD_MESSAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 class Ledger:
     """The judge's account (inside/python_judge.py says what it is made of).
 
-    `missing` is what the tests lack that they need; `results` are (kind, label, message), `trouble` one of what has ended
-    the tests; `total` is how many tests there are, `asserted` how many assertions were evaluated; `unused` names the
-    entry point if the tests did not use it; `complete`: all evidence is there.
+    `missing` is what the tests lack that they need; `results` are (kind, label, message), `trouble` one of what has
+    ended the tests; `total` is how many tests there are, `asserted` how many assertions were evaluated; `unused` names
+    the entry point if the tests did not use it; `complete`: all evidence is there.
     """
 
     missing: str | None = None

@@ -37,6 +37,7 @@ from stages.verifiers.verdicts import (
 NEEDS_PYTEST = re.compile(
     r"\bpytest|\bunittest\b|^class\s+Test|^@|^async\s|^def\s+(?:test\w*\s*\(\s*[^)\s]|setup_|teardown_)", re.MULTILINE
 )
+NEEDS_HYPOTHESIS = re.compile(r"\bhypothesis\b")
 WARM = ("numpy", "pandas")  # packages that take long to load and can be loaded once for all samples
 NO_TESTS = {
     "steps": "",
@@ -67,6 +68,9 @@ class Python(Verifier):
         # A copy of the interpreter that holds pytest is slower to make, so only tests that need it get one.
         loaded = (*warm, "pytest", "unittest.mock", "asyncio", "python_items")
         self.with_pytest = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=loaded)
+        packages = package_paths(("pytest", "hypothesis", *settings.pytest.packages))
+        loaded = (*loaded, "hypothesis", "property_tests")
+        self.with_hypothesis = View(packages=packages, tmp_mb=settings.limits.tmp_mb, preload=loaded)
 
     def check_task(self, task: Task) -> None:
         """Python only."""
@@ -99,7 +103,7 @@ class Python(Verifier):
         return combine(judge_cases(report["runs"], task.cases), len(task.cases), failed_reward=CLEAN)
 
     def _tests(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
-        judge_view = self.with_pytest if NEEDS_PYTEST.search(task.tests) else self.plain
+        judge_view = self._judge_view(task.tests)
         plan, broken = self._plan(task, sandbox, judge_view)
         token = secrets.token_hex(TOKEN_BYTES)
         judge = {"kind": "judge", "plan": plan, "token": token, "entry_point": task.entry_point, "limits": self.limits}
@@ -118,6 +122,12 @@ class Python(Verifier):
         if broken := broken or ledger.missing:
             return Finding(CLEAN, TASK_ERROR, f"the tests are broken: {broken}")
         return _judge(ledger, judged["ended"], candidate["ended"])
+
+    def _judge_view(self, tests: str) -> View:
+        """What the judge of these tests has loaded."""
+        if NEEDS_HYPOTHESIS.search(tests):
+            return self.with_hypothesis
+        return self.with_pytest if NEEDS_PYTEST.search(tests) else self.plain
 
     def _plan(self, task: Task, sandbox: Sandbox, view: View) -> tuple[dict, str | None]:
         """The plan of a task's tests, and what is wrong with their text."""
@@ -141,8 +151,8 @@ class Python(Verifier):
         )
 
     def fingerprint(self) -> dict[str, Any]:
-        """The interpreter, pytest and the importable packages."""
-        versions = {name: metadata.version(name) for name in ("pytest", *self.settings.pytest.packages)}
+        """The interpreter, pytest, hypothesis and the importable packages."""
+        versions = {name: metadata.version(name) for name in ("pytest", "hypothesis", *self.settings.pytest.packages)}
         return {"python": platform.python_version(), "packages": versions}
 
 

@@ -15,6 +15,7 @@ CASES = Path(__file__).parent / "cases"
 # A file of cases, the verifier, and the language where a case names none.
 FILES = {
     "python": ("pytest", "python"),
+    "python_modules": ("pytest", "python"),
     "gcc": ("gcc", "cpp"),
     "clang": ("clang", "cpp"),
     "mingw": ("mingw", "cpp"),

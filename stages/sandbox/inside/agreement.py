@@ -1,7 +1,7 @@
 """Objects of the candidate's that derive from a builtin class and were expected to be plain: their methods.
 
-CPython would go by the candidate's override, which a judge cannot trust; the builtin method, which it can trust, may hide
-that the override is wrong. So both are asked, and where they differ the test fails.
+CPython would go by the candidate's override, which a judge cannot trust; the builtin method, which it can trust, may
+hide that the override is wrong. So both are asked, and where they differ the test fails.
 
 Runs inside the sandbox and imports the standard library alone.
 """
@@ -17,8 +17,11 @@ LOOK_LIMIT = 100_000  # elements of an iterator that are compared
 
 
 def agreed(name: str, theirs: Callable, ours: Callable, value: Any, *args: Any, **kwargs: Any) -> Any:
-    """What method `name` of `value` gives by the builtin class (`ours`) and by the candidate's (`theirs`, asked first to
-    raise what it raises). TypeError where they differ in the result or in what they make of a container."""
+    """What method `name` of `value` gives, by the builtin class (`ours`) and by the candidate's (`theirs`) alike.
+
+    Raises what the candidate's raises, else what the builtin one raises; TypeError where they differ in the result or
+    in what they make of a container.
+    """
     base = mirrors.base_of(type(value))
     twin = value if base is None else _copy(value, base)
     error = expected = None
@@ -36,8 +39,7 @@ def agreed(name: str, theirs: Callable, ours: Callable, value: Any, *args: Any, 
         return expect(found is value, name, value)
     if type(expected) is list and isinstance(found, Iterator):
         return iter(expect(list(itertools.islice(found, LOOK_LIMIT)) == expected, name, expected))
-    same = found is expected or found == expected or (found != found and expected != expected)
-    return expect(bool(same), name, expected)
+    return expect([found] == [expected] or repr(found) == repr(expected) == "nan", name, expected)
 
 
 def expect(same: bool, name: str, value: Any) -> Any:

@@ -189,11 +189,9 @@ class JudgePeer(Peer):
         kind = type(handle)
         if getattr(kind, NAMED, False) and remote.has_special(kind, "__len__"):
             return len(handle) != 0
-        for special in ("__bool__", "__len__"):
-            if remote.has_special(kind, special):
-                if not self.request("special", handle, special, (), (), None):
-                    raise TypeError(f"an object of the solution is false by its {special}, which counts for nothing")
-                break
+        special = "__bool__" if kind._forge_truth else "__len__" if remote.has_special(kind, "__len__") else None
+        if special and not self.request("special", handle, special, (), (), None):
+            raise TypeError(f"an object of the solution is false by its {special}, which counts for nothing")
         return True
 
     def hashed(self, handle: Handle) -> int:
@@ -433,8 +431,9 @@ def _guarded(special: str, forward: Callable, instead: Callable | None) -> Calla
             if instead is not None and special != "__repr__":
                 return agreement.agreed(special, forward, instead, self, *args, **kwargs)
             if special == "__len__" and any(remote.has_special(type(self), name) for name in ELEMENTS):
+                told = forward(self)  # before the look, which holds until the candidate does something again
                 count = sum(1 for _ in iter(self))  # as many as there are to compare
-                return agreement.expect(forward(self) == count, "__len__", count)
+                return agreement.expect(told == count, "__len__", count)
             if special == "__iter__":
                 return _look(self, forward)
             if special not in ASKED_OF_ALL:

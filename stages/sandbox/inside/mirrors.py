@@ -11,14 +11,17 @@ import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from itertools import chain
-from operator import is_
+from operator import eq, is_
 from typing import Any
+
+import arrays
 
 # The order matters: the first base that fits says how to read and fill an object.
 DICTS = (Counter, OrderedDict, defaultdict, dict)
 BASES = (list, *DICTS, set, bytearray, deque)
 TAGS = {list: "l", dict: "d", Counter: "C", OrderedDict: "O", defaultdict: "D", set: "s", bytearray: "b", deque: "q"}
 BASE_OF = {tag: base for base, tag in TAGS.items()}
+ARRAY = "a"  # the tag of NumPy's arrays, which have no base class here: that is not to be imported
 
 
 def base_of(kind: type) -> type | None:
@@ -33,15 +36,21 @@ def _methods_of(base: type) -> type:
     return OrderedDict if base is OrderedDict else dict
 
 
-def contents(value: Any, base: type) -> list:
-    """What it holds, flat: elements, or keys and values by turns; never through methods of a subclass."""
+def contents(value: Any, base: type | None) -> list:
+    """What it holds, flat: elements, or keys and values by turns; never through methods of a subclass. `base` is None
+    for an array."""
+    if base is None:
+        return arrays.contents(value)
     if base in DICTS:
         return list(chain.from_iterable(_methods_of(base).items(value)))
     return list(base.__iter__(value))
 
 
-def fill(value: Any, base: type, items: list) -> None:
+def fill(value: Any, base: type | None, items: list) -> None:
     """Replace what it holds. ValueError or TypeError for items that such a container cannot hold."""
+    if base is None:
+        arrays.fill(value, items)
+        return
     if base in DICTS:
         of = _methods_of(base)
         of.clear(value)
@@ -73,7 +82,8 @@ class Mirror:
     def changed(self) -> list | None:
         """The contents where they are not what they were."""
         now = contents(self.object, self.base)
-        if len(now) == len(self.seen) and all(map(is_, now, self.seen)):
+        same = eq if self.base is None else is_  # an array's bytes are new ones each time
+        if len(now) == len(self.seen) and all(map(same, now, self.seen)):
             return None
         self.seen = now
         return now

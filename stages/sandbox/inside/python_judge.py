@@ -4,9 +4,9 @@ Runs inside the sandbox and imports the standard library alone (and pytest, wher
 
 The tests, and all that they expect, are in this job's processes alone. What they use of the module under test are
 stand-ins that ask its process, over a socket, for values; those are rebuilt here and compared here (judge_peer.py).
-The verdict is what CPython would say of the tests' module: a step that is no test and raises ends it. A test counts when
-the judge has run it to its end itself; a pass needs all expected results, in order, at least one assertion that was
-evaluated (python_assertions.py), that the entry point was there and was used, the closing message, and that the
+The verdict is what CPython would say of the tests' module: a step that is no test and raises ends it. A test counts
+when the judge has run it to its end itself; a pass needs all expected results, in order, at least one assertion that
+was evaluated (python_assertions.py), that the entry point was there and was used, the closing message, and that the
 module's process was there until then (verifiers/ledger.py).
 """
 
@@ -14,6 +14,7 @@ import base64
 import json
 import marshal
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -56,7 +57,7 @@ def main(job: dict, channel: int) -> None:
     try:
         peer = JudgePeer(connection, tuple(plan["wishes"]), plan["guarded"], plan["assertions"])
         peer.classes = frozenset(plan["classes"])
-        peer.entry_name = (job["entry_point"] or "").partition(".")[0]
+        peer.entry_name = re.match(r"\w*", job["entry_point"] or "")[0]
         results.peer = peer
         names = Names(peer, job["entry_point"], {"__name__": "test_task", **Assertions(results).names()})
         if plan["bodies"]:
@@ -74,7 +75,7 @@ class _Results:
     """What the host is told. `failures`: first and last lines of the statements by which the tests themselves fail."""
 
     def __init__(self, channel: int, token: str, failures: list[list[int]]) -> None:
-        self.channel, self.token, self.count, self.asserted = channel, token, 0, 0
+        self.channel, self.token, self.count, self.asserted, self.failed = channel, token, 0, 0, False
         self.peer: JudgePeer | None = None
         self._failures = failures
 
@@ -87,12 +88,14 @@ class _Results:
             if kind == "pass":
                 kind, message = "wrong", "an assertion failed and was swallowed"
         self.count += 1
+        self.failed = self.failed or kind != "pass"
         self.say(result=[kind, label[:DETAIL_LENGTH], message[:DETAIL_LENGTH]])
 
     def trouble(self, kind: str, label: str, message: str) -> None:
         """What has ended the module."""
         if self.peer is not None and self.peer.gone:
             raise Gone
+        self.failed = True
         self.say(trouble=[kind, label[:DETAIL_LENGTH], message[:DETAIL_LENGTH]])
 
     def say(self, **message: object) -> None:
@@ -100,8 +103,8 @@ class _Results:
         write_all(self.channel, f"{self.token}{json.dumps(message)}\n".encode())
 
     def kind_of(self, error: BaseException) -> str:
-        """ "wrong" where the tests have failed by an assertion or another statement of theirs; "error" or "resource" for
-        all that the solution raised, and for what its values led to."""
+        """Of a failure: "wrong" where the tests have failed by an assertion or another statement of theirs; "error" or
+        "resource" for all that the solution raised, and for what its values led to."""
         if is_theirs(error):
             return "resource" if kind_of(error) == "resource" else "error"
         found = kind_of(error)
@@ -166,15 +169,14 @@ class Assertions:
         return call
 
     def swallowed(self) -> None:
-        """A handler of the tests that does nothing with it has caught an error: a failed assertion fails all the same."""
+        """A handler of the tests that does no more than report has caught an error: a failed assertion still fails."""
         error = sys.exception()
         if isinstance(error, AssertionError) and not is_theirs(error):
             self._results.peer.failed[id(error)] = error
 
 
 def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable | None) -> None:
-    """Every test is run, also after one has failed, until a step that is no test raises."""
-    exited = False
+    """Every test is run, also after one has failed, until a step that is no test raises or the tests exit."""
     for kind, label, code in steps:
         if kind == python_plan.PYTEST:
             if run_items is None:
@@ -190,25 +192,33 @@ def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable
         except Gone:
             raise
         except BaseException as error:
-            if kind == python_plan.PRELUDE:
-                continue
-            if kind == python_plan.IMPORT and isinstance(error, ImportError) and not _is_of_solution(error):
-                results.say(missing=describe(error))
-                continue
-            exited = results.is_good_end(error)
-            if exited and not results.peer.failed:
-                if is_test:
-                    results.add("pass", label)
-                break
-            found = results.kind_of(error)
-            if not is_test:
-                results.trouble(found, label, describe(error))
-                break
-            results.add(found, label, "" if found == "wrong" else describe(error))
+            if not _goes_on(results, kind, label, error):
+                _end(results, results.is_good_end(error))
+                return
         else:
             if is_test:
                 results.add("pass", label)
-    _end(results, exited)
+    _end(results, exited=False)
+
+
+def _goes_on(results: _Results, kind: str, label: str, error: BaseException) -> bool:
+    """Tell of a step that has raised; whether the next one is run."""
+    is_test = kind in (python_plan.TEST, python_plan.FUNCTION)
+    if kind == python_plan.PRELUDE:
+        return True
+    if kind == python_plan.IMPORT and isinstance(error, ImportError) and not _is_of_solution(error):
+        results.say(missing=describe(error))
+        return True
+    if results.is_good_end(error):
+        if is_test:
+            results.add("pass", label)
+        return False
+    found = results.kind_of(error)
+    if is_test:
+        results.add(found, label, "" if found == "wrong" else describe(error))
+    else:
+        results.trouble(found, label, describe(error))
+    return is_test
 
 
 def _is_of_solution(error: ImportError) -> bool:
@@ -223,9 +233,9 @@ def _end(results: _Results, exited: bool) -> None:
         return
     if peer.failed:
         results.trouble("wrong", "", "an assertion failed and was swallowed")
-    unused = peer.unused_entry()
+    unused = None if results.failed else peer.unused_entry()
     if unused == MISSING:
         results.trouble("error", "", f"the solution defines no {peer.entry_name}")
+        unused = None
     if not peer.gone:
-        unused = unused if unused != MISSING else None
         results.say(end=results.count, asserted=results.asserted, exited=exited, unused=unused)

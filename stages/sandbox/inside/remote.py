@@ -223,6 +223,7 @@ def make_class(
     namespace["_forge_originals"] = {}
     namespace["_forge_equality"] = "__eq__" in about["specials"]
     namespace["_forge_hash"] = "__hash__" in about["specials"]
+    namespace["_forge_truth"] = "__bool__" in about["specials"]
     for special in about["specials"]:
         if special in SPECIALS and special not in IDENTITY:
             instead = getattr(plain, special, None) if plain else None

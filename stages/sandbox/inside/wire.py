@@ -8,11 +8,12 @@ are copied; everything else stays where it is, and a handle crosses. Nothing tha
 |------------------------------|------------------------------------------------------------------------------|
 | [t, items], [f, items]       | tuple, frozenset                                                             |
 | [TAG, number, items, class, extra] | a mutable container of mirrors.TAGS; `class` null, or of a subclass    |
+| [a, number, items, null, extra] | an array of NumPy: kind, shape and bytes; `extra`: kind and shape         |
 | [m, number]                  | a container that both sides have                                             |
 | [i, hex], [y, base64]        | a large int, bytes                                                           |
 | [c, name, items]             | a value made by a constructor of CONSTRUCTED                                 |
 | [k, name, item]              | a view of a dict                                                             |
-| [n, kind, shape, base64, scalar] | an array or scalar of NumPy                                            |
+| [n, kind, shape, base64, scalar] | an array that is not shared, or a scalar of NumPy                       |
 | [T, name], [F, name]         | a type, a function by name                                                   |
 | [X, name]                    | an exception of the standard library by name                                 |
 | [K, number, ...], [K, number] | a class of the sender, described the first time                             |
@@ -118,7 +119,7 @@ class Packer:
         base = mirrors.base_of(kind)
         if self.party.is_own_back(value):
             self.node(value, "r", self.party.number_of(value))
-        elif base is not None:
+        elif base is not None or arrays.is_shared(value):
             self._begin_container(value, kind, base, stack)
         elif kind in (tuple, frozenset):
             self._expand(value, list(value), ("t" if kind is tuple else "f",), None, stack)
@@ -140,20 +141,20 @@ class Packer:
         else:
             self.party.pack_object(self, value)
 
-    def _begin_container(self, value: Any, kind: type, base: type, stack: list[tuple]) -> None:
+    def _begin_container(self, value: Any, kind: type, base: type | None, stack: list[tuple]) -> None:
         number = self.party.mirrors.number(value)
         if number is not None:
             self.node(value, "m", number)
             return
-        of = None if kind is base else self.class_item(kind)
-        extra = None
+        of = None if base is None or kind is base else self.class_item(kind)
+        extra = None if base else self.pack((value.dtype.str, value.shape))
         if base is collections.deque:
             extra = value.maxlen
         elif base is collections.defaultdict:
             extra = self.pack(value.default_factory)
         number = self.party.mirrors.share(value, pinned=of is not None)
         self._shared.append(number)
-        head = (mirrors.TAGS[base], number)
+        head = (mirrors.TAGS[base] if base else mirrors.ARRAY, number)
         self.nodes.append(None)
         self._remember(value, len(self.nodes) - 1)
         self._expand(value, mirrors.contents(value, base), head, len(self.nodes) - 1, stack, (of, extra))
@@ -205,7 +206,7 @@ class Unpacker:
         try:
             for node in nodes:
                 tag = node[0]
-                if tag in mirrors.BASE_OF:
+                if tag in mirrors.BASE_OF or tag == mirrors.ARRAY:
                     fills.append(node)
                     value, depth = self._shell(node), 0
                 elif tag in ("t", "f"):
@@ -244,8 +245,10 @@ class Unpacker:
 
     def _shell(self, node: list) -> Any:
         tag, number, _, of, extra = node
-        base = mirrors.BASE_OF[tag]
-        if of is not None:
+        base = mirrors.BASE_OF.get(tag)
+        if base is None:
+            value = arrays.empty(*self.value(extra))
+        elif of is not None:
             kind = self.value(of)
             if not (isinstance(kind, type) and issubclass(kind, base)):
                 raise ProtocolError("no class of that kind")
