@@ -137,10 +137,11 @@ class JudgePeer(Peer):
     # Whether the tests have used the code under test
 
     def note_found(self, name: str, value: Any) -> None:
-        """The tests have got a name of the candidate's. A class or function is used when something is done with it."""
+        """The tests have got a name of the candidate's. A function is used when something is done with it, a class by
+        being named: `raises(Error)` asks the candidate nothing."""
         self.found += 1
         if name == self.entry_name and not self._entry_used:
-            self._entry_number = remote.number_of(value)
+            self._entry_number = None if isinstance(value, type) else remote.number_of(value)
             self._entry_used = self._entry_number is None
 
     def number_of(self, value: Any) -> int:
@@ -559,6 +560,16 @@ class Names(dict):
         if kind == "missing":
             raise KeyError(name)
         return value
+
+    def __contains__(self, name: object) -> bool:
+        return dict.__contains__(self, name) or self.get(name, MISSING) is not MISSING
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        """As a dict's; tests ask `globals()` so."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def look_up(self, name: str) -> tuple[str, Any]:
         """(kind, value) of a name of the candidate's module; functions and classes are kept."""

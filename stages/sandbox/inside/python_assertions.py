@@ -158,7 +158,7 @@ class Instrument(ast.NodeTransformer):
 
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
         """`assert x` is followed by a word that it held."""
-        constant = isinstance(node.test, ast.Constant)
+        constant = isinstance(node.test, ast.Constant | ast.Tuple)  # `assert (x, "message")` always holds
         self.generic_visit(node)
         return [node] if constant else [node, _told(HELD, node)]
 
