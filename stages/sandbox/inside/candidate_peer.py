@@ -153,8 +153,8 @@ class CandidatePeer(Peer):
     def serve_method(self, target: Any, name: str, args: tuple, kwargs: tuple, home: type | None) -> Any:
         """Call a method: that of class `home`, if given, unless the instance has one of its own."""
         if home is None or (name in getattr(target, "__dict__", ()) and home is type(target)):
-            return getattr(target, name)(*args, **named(kwargs))
-        return _bound(home, name, target)(*args, **named(kwargs))
+            return self.serve_call(getattr(target, name), args, kwargs)
+        return self.serve_call(_bound(home, name, target), args, kwargs)  # the same depth of frames for all calls
 
     def serve_method_attribute(self, target: Any, name: str, attribute: str) -> Any:
         """An attribute of a method."""

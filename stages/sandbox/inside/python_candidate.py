@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import socket
+import sys
 import traceback
 
 from candidate_peer import CandidatePeer
@@ -16,6 +17,7 @@ from python_program import compile_source, new_module
 from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400
+FRAMES_OF_A_CALL = 3  # of peer.py and candidate_peer.py, around a function that is called for the judge
 RESOURCE_ERRORS = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EAGAIN)
 WRONG_ANSWERS = ("AssertionError", "Failed")  # Failed: pytest.fail and a missing exception
 
@@ -33,6 +35,8 @@ def main(job: dict, channel: int) -> None:
         os._exit(0)
     module = new_module("solution")
     connection = socket.socket(fileno=PEER)
+    deeper = _depth() + 1  # `exec` counts as well
+    sys.setrecursionlimit(sys.getrecursionlimit() + deeper)
     try:
         exec(code, module.__dict__)
     except BaseException as error:
@@ -44,11 +48,21 @@ def main(job: dict, channel: int) -> None:
     say(channel, loaded=True)
     os.close(channel)
     try:
+        # As deep as where tests and solution are one script: what stands between here and a call does not count.
+        sys.setrecursionlimit(sys.getrecursionlimit() - deeper + _depth() + FRAMES_OF_A_CALL)
         CandidatePeer(connection, module).serve_forever()
     except EOFError:
         os._exit(0)
     except BaseException:
         os._exit(70)
+
+
+def _depth() -> int:
+    """How many frames there are below the caller's, itself among them."""
+    frame, count = sys._getframe(1), 0
+    while frame is not None:
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 def say(channel: int, **message: object) -> None:
