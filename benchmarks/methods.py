@@ -10,7 +10,6 @@ finished is kept in build/methods and not run again for the same commit.
 
 import argparse
 import csv
-import json
 import math
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from benchmarks.clones import Cost, clone, edit_params, measured, repro, stage_c
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import replacing, write_csv, write_json
+from stages.common.json_reader import read_map
 
 TABLE, PICTURE, PAGE = Path("docs/raft_vs_grpo.csv"), Path("docs/raft_vs_grpo.png"), Path("docs/RAFT_VS_GRPO.md")
 WORK = Path("build/methods")
@@ -66,7 +66,7 @@ class Seed:
         command += ["--tasks", "data/mix/benchmark.jsonl", "--out", str(out)]
         if not out.exists():
             measured(command, self.project, self.folder / "cache-benchmark")
-        found = json.loads(out.read_text(encoding="utf-8"))
+        found = read_map(out)
         spent = {"samples": samples, "wall_seconds": round(cost.wall, 1), "cpu_seconds": round(cost.cpu, 1)}
         names = {"profile": self.profile, "seed": self.seed, "arm": arm, "checkpoint": checkpoint}
         return {**names, **spent, **{key: found[key] for key in FIGURES}}
@@ -88,7 +88,7 @@ class Seed:
         if not path.exists():
             shutil.rmtree(self.folder / f"cache-{name}", ignore_errors=True)
             write_json(path, find())
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_map(path)
 
 
 def lines(path: Path) -> int:
@@ -121,7 +121,7 @@ def grpo_run(at: Seed, key: str, steps: int, keep: int | None) -> tuple[Cost, di
     edit_params(at.project, change)
     shutil.rmtree(at.project / f"models/grpo-{key}.partial", ignore_errors=True)  # a resumed run has no time
     cost = at.stage("grpo", "grpo", key, {"parent": "sft"})
-    return cost, json.loads((at.project / f"metrics/timing/grpo-{key}.json").read_text(encoding="utf-8"))
+    return cost, read_map(at.project / f"metrics/timing/grpo-{key}.json")
 
 
 def generation_steps(settings: dict[str, Any]) -> int:

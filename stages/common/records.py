@@ -16,6 +16,7 @@ from typing import Any
 
 from stages.common.errors import InputError
 from stages.common.files import replacing
+from stages.common.json_reader import decode
 
 MAX_SAMPLES_PER_TASK = 100_000
 CONTEXT = "context"  # finish_reason of samples whose prompt leaves no room in the model's context
@@ -192,15 +193,7 @@ def read(kind: type, path: Path | str, unique: bool = True) -> Iterator[Any]:
 
 
 def _decode(line: bytes, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where}: not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        cut = "" if line.endswith(b"\n") else " (the last line has no end: truncated?)"
-        raise InputError(f"{where}: not JSON: {error.msg} at column {error.colno}{cut}") from None
-    except RecursionError:
-        raise InputError(f"{where}: JSON nested too deeply") from None
+    return decode(line, where, "" if line.endswith(b"\n") else " (the last line has no end: truncated?)")
 
 
 def _refuse_duplicate(record: Any, seen: dict[str, int], where: str) -> None:

@@ -1,6 +1,5 @@
 """The project's files as they were at a git revision, at an experiment's, or as they lie in the workspace."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,7 @@ from typing import Any, Self
 import yaml
 
 from stages.common.errors import InputError
+from stages.common.json_reader import read_json
 from stages.common.params import read_yaml
 from stages.common.releases import tag_of
 
@@ -140,10 +140,11 @@ class Revision:
 
     def json(self, path: str) -> dict[str, Any]:
         """A file with a map in JSON, such as metrics; InputError if it is none."""
+        copy = self.fetch(path)
         try:
-            found = json.loads(self.fetch(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} at {self.name}: not JSON: {error}") from None
+            found = read_json(copy)
+        except InputError as error:
+            raise InputError(str(error).replace(str(copy), f"{path} at {self.name}", 1)) from None
         if not isinstance(found, dict):
             raise InputError(f"{path} at {self.name}: expected a map of figures, found {type(found).__name__}")
         return found
