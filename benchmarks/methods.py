@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import yaml
 
 from benchmarks.clones import Cost, clone, edit_params, measured, repro, stage_command
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import replacing, write_csv, write_json
 from stages.common.json_reader import read_map
+from stages.common.yaml_reader import read_yaml
 
 TABLE, PICTURE, PAGE = Path("docs/raft_vs_grpo.csv"), Path("docs/raft_vs_grpo.png"), Path("docs/RAFT_VS_GRPO.md")
 WORK = Path("build/methods")
@@ -52,7 +52,7 @@ class Seed:
 
     def params(self) -> dict[str, Any]:
         """The clone's settings as they are now."""
-        return yaml.safe_load((self.project / "params.yaml").read_text(encoding="utf-8"))
+        return read_yaml(self.project / "params.yaml")
 
     def stage(self, arm: str, name: str, key: str, item: dict[str, Any]) -> Cost:
         """Run one stage of an arm; what it took."""
@@ -170,7 +170,7 @@ def compare(seed: int, profile: str) -> list[Row]:
     rows = at.arm("raft", lambda: raft(at))
     budget = rows[-1]["wall_seconds"]
     rows = rows + at.arm("grpo", lambda: grpo(at, budget))
-    if "control" in yaml.safe_load((at.project / "dvc.yaml").read_text(encoding="utf-8"))["stages"]:
+    if "control" in read_yaml(at.project / "dvc.yaml")["stages"]:
         cycles = [row for row in rows if row["checkpoint"].startswith("cycle-")]
         rows += at.arm("control", lambda: control(at, cycles))
     return rows

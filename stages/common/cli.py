@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from stages.common.errors import HaloForgeError
 
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main`; exit with 1 on a known error, with 130 on Ctrl-C and with 143 on SIGTERM.
 
@@ -52,8 +55,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """A message in one line, also where it quotes a name that has line ends in it."""
-    return "\\n".join(str(error).strip().splitlines())
+    """A message in one line, also where it quotes a name with line ends or a terminal's commands in it."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], str(error).strip())
 
 
 def _reader_has_gone() -> bool:

@@ -6,12 +6,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from stages.common.errors import InputError
 from stages.common.json_reader import read_json
-from stages.common.params import read_yaml
 from stages.common.releases import tag_of
+from stages.common.yaml_reader import read_yaml
 
 WORKSPACE = "workspace"
 BESIDE = ("control-", "grpo-")  # checkpoints that are not the chain's
@@ -168,11 +166,9 @@ class Revision:
 
 def outputs(lock: Path) -> dict[str, str]:
     """The outputs that a dvc.lock lists, by path, with DVC's hash of each. InputError where it is not YAML."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C's is ten times as fast, and the file is long
-    try:
-        found = yaml.load(lock.read_text(encoding="utf-8"), loader) or {}
-    except yaml.YAMLError:
-        raise InputError(f"{lock}: not YAML") from None
+    found = read_yaml(lock) or {}
+    if not isinstance(found, dict):
+        raise InputError(f"{lock}: expected a map of stages, found {type(found).__name__}")
     return {
         out["path"]: str(out.get("md5"))
         for stage in (found.get("stages") or {}).values()
