@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 from stages.common.errors import HaloForgeError
 
-
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
