@@ -164,9 +164,6 @@ def parse(kind: type, value: Any, where: str) -> Any:
 
 
 def _check(record: Any, where: str) -> None:
-    # Other text may hold lone surrogates, as models write them; names become keys of databases and of files.
-    if SURROGATE.search(record.task_id):
-        raise InputError(f"{where}: field 'task_id': expected text, found a lone surrogate")
     if isinstance(record, Task):
         _check_names(record, where)
         for number, case in enumerate(record.cases):
