@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.common.errors import HaloForgeError
 from stages.common.yaml_files import round_trip
+from stages.common.yaml_reader import read_yaml
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def repro(folder: Path, label: str, *targets: str) -> dict[str, float]:
 
 def stage_command(folder: Path, stage: str, key: str, item: Mapping[str, Any]) -> list[str]:
     """The command of one item of a foreach stage in a clone's dvc.yaml."""
-    command = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["do"]["cmd"]
+    command = read_yaml(folder / "dvc.yaml")["stages"][stage]["do"]["cmd"]
     command = command.replace("${key}", key)
     for name, value in item.items():
         command = command.replace(f"${{item.{name}}}", str(value))

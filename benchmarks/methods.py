@@ -10,7 +10,6 @@ finished is kept in build/methods and not run again for the same commit.
 
 import argparse
 import csv
-import json
 import math
 import shutil
 import subprocess
@@ -20,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import yaml
 
 from benchmarks.clones import Cost, clone, edit_params, measured, repro, stage_command
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import replacing, write_csv, write_json
+from stages.common.json_reader import read_map
+from stages.common.yaml_reader import read_yaml
 
 TABLE, PICTURE, PAGE = Path("docs/raft_vs_grpo.csv"), Path("docs/raft_vs_grpo.png"), Path("docs/RAFT_VS_GRPO.md")
 WORK = Path("build/methods")
@@ -52,7 +52,7 @@ class Seed:
 
     def params(self) -> dict[str, Any]:
         """The clone's settings as they are now."""
-        return yaml.safe_load((self.project / "params.yaml").read_text(encoding="utf-8"))
+        return read_yaml(self.project / "params.yaml")
 
     def stage(self, arm: str, name: str, key: str, item: dict[str, Any]) -> Cost:
         """Run one stage of an arm; what it took."""
@@ -66,7 +66,7 @@ class Seed:
         command += ["--tasks", "data/mix/benchmark.jsonl", "--out", str(out)]
         if not out.exists():
             measured(command, self.project, self.folder / "cache-benchmark")
-        found = json.loads(out.read_text(encoding="utf-8"))
+        found = read_map(out)
         spent = {"samples": samples, "wall_seconds": round(cost.wall, 1), "cpu_seconds": round(cost.cpu, 1)}
         names = {"profile": self.profile, "seed": self.seed, "arm": arm, "checkpoint": checkpoint}
         return {**names, **spent, **{key: found[key] for key in FIGURES}}
@@ -88,7 +88,7 @@ class Seed:
         if not path.exists():
             shutil.rmtree(self.folder / f"cache-{name}", ignore_errors=True)
             write_json(path, find())
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_map(path)
 
 
 def lines(path: Path) -> int:
@@ -121,7 +121,7 @@ def grpo_run(at: Seed, key: str, steps: int, keep: int | None) -> tuple[Cost, di
     edit_params(at.project, change)
     shutil.rmtree(at.project / f"models/grpo-{key}.partial", ignore_errors=True)  # a resumed run has no time
     cost = at.stage("grpo", "grpo", key, {"parent": "sft"})
-    return cost, json.loads((at.project / f"metrics/timing/grpo-{key}.json").read_text(encoding="utf-8"))
+    return cost, read_map(at.project / f"metrics/timing/grpo-{key}.json")
 
 
 def generation_steps(settings: dict[str, Any]) -> int:
@@ -170,7 +170,7 @@ def compare(seed: int, profile: str) -> list[Row]:
     rows = at.arm("raft", lambda: raft(at))
     budget = rows[-1]["wall_seconds"]
     rows = rows + at.arm("grpo", lambda: grpo(at, budget))
-    if "control" in yaml.safe_load((at.project / "dvc.yaml").read_text(encoding="utf-8"))["stages"]:
+    if "control" in read_yaml(at.project / "dvc.yaml")["stages"]:
         cycles = [row for row in rows if row["checkpoint"].startswith("cycle-")]
         rows += at.arm("control", lambda: control(at, cycles))
     return rows

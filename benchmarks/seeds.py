@@ -6,7 +6,6 @@ python -m benchmarks.seeds                  draws docs/learning_curve.png from d
 
 import argparse
 import csv
-import json
 import sys
 import tempfile
 from itertools import groupby
@@ -18,6 +17,7 @@ import matplotlib as mpl
 from benchmarks.clones import clone, edit_params, repro
 from stages.common.cli import run
 from stages.common.files import write_csv
+from stages.common.json_reader import read_map
 
 TABLE = Path("docs/learning_curve.csv")
 PICTURE = Path("docs/learning_curve.png")
@@ -31,7 +31,7 @@ def figures(project: Path, seed: int) -> list[Row]:
     """The benchmark's figures of each checkpoint."""
     rows = []
     for model in SHOWN:
-        found = json.loads((project / "metrics/benchmark" / f"{model}.json").read_text(encoding="utf-8"))
+        found = read_map(project / "metrics/benchmark" / f"{model}.json")
         rows.append({"seed": seed, "checkpoint": model, **{key: found[key] for key in HEADER[2:]}})
     return rows
 

@@ -14,9 +14,10 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import write_csv, write_json
+from stages.common.outputs import beside
 from stages.common.params import Params, argument_parser
 from stages.common.records import Sample, Task
-from stages.common.score import categories, counts, figures
+from stages.common.score import categories, figures
 from stages.common.timing import write_timing
 from stages.common.verdict_summary import VerdictSummary
 from stages.settings.benchmark import BenchmarkSettings, ScoreSettings
@@ -29,7 +30,7 @@ def draw_samples(args: Namespace) -> tuple[Path, Path]:
     """Sample from `--model` as the graph's own stage does, in a process of its own: judging needs no torch.
 
     Returns the files of the samples and of the greedy ones."""
-    out, greedy = (args.out.with_suffix(f".{name}.jsonl") for name in ("samples", "greedy"))
+    out, greedy = (beside(args.out, f".{name}.jsonl") for name in ("samples", "greedy"))
     command = [sys.executable, "-m", "stages.sample", "--section", "benchmark.sample"]
     command += ["--model", args.model, "--out", out, "--greedy", greedy, "--tasks", *args.tasks]
     command += ["--params", args.params] if args.params else []
@@ -68,7 +69,7 @@ def judged(
     """Verdicts of one file of samples, written: summary, (samples, passed) by task, timing. Raises InputError where a
     task has no sample."""
     summary, timing = verify_file(args.tasks, samples, verdicts, verify)
-    tally = counts(records.read(records.Verdict, verdicts))
+    tally = summary.tally
     if missing := [task_id for task_id in tasks if task_id not in tally]:
         raise InputError(f"{samples}: no sample of task '{missing[0]}' (and {len(missing) - 1} more)")
     return summary, tally, timing
@@ -82,7 +83,7 @@ def greedy_figures(
         if sample.temperature or sample.sample:
             found = f"sample {sample.sample} of {sample.task_id} at temperature {sample.temperature}"
             raise InputError(f"{samples}: found {found}, expected one greedy sample of each task, at 0")
-    verdicts = args.greedy_verdicts or args.out.with_suffix(".greedy_verdicts.jsonl")
+    verdicts = args.greedy_verdicts or beside(args.out, ".greedy_verdicts.jsonl")
     _, tally, timing = judged(args, samples, verdicts, tasks, verify)
     found = figures(list(tally.values()), score.model_copy(update={"k": [1]}))
     return {f"greedy_{name}": value for name, value in found.items()}, timing
@@ -108,9 +109,7 @@ def main() -> None:
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     verify = params.section(VerifySettings, "verify")
     samples, greedy = (args.samples, args.greedy) if args.samples else draw_samples(args)
-    summary, tally, timing = judged(
-        args, samples, args.verdicts or args.out.with_suffix(".verdicts.jsonl"), tasks, verify
-    )
+    summary, tally, timing = judged(args, samples, args.verdicts or beside(args.out, ".verdicts.jsonl"), tasks, verify)
     found = figures(list(tally.values()), settings.score)
     if greedy:
         likeliest, timing["greedy"] = greedy_figures(args, greedy, tasks, verify, settings.score)

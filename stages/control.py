@@ -52,7 +52,7 @@ def main() -> None:
     accepted = [example for example in trained if example.cycle == args.cycle]
     replay = [example for example in trained if example.cycle != args.cycle]
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
-    samples = records.read(Sample, args.samples)
+    samples = records.read(Sample, args.samples, known=tasks)
     count = sum(example.weight for example in accepted)
     own = as_trained(unverified(samples, tasks, settings, args.cycle, count, params.seed), prompts)
     if not own:

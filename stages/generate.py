@@ -1,4 +1,4 @@
-"""Have an LLM write examples to a spec; keep those that its verifier pays 1.0.
+"""Have an LLM write examples to a spec; keep those whose tests pass on their solution and fail on stubs of it.
 
 python -m stages.generate --spec data/specs/NAME.yaml --answers data/answers/NAME.jsonl --model models/base \\
     --out data/generated/NAME.jsonl --metrics metrics/generate/NAME.json
@@ -24,9 +24,10 @@ from stages.common.secrets import Secrets
 from stages.common.timing import write_timing
 from stages.llm.asking import Asked, Asker
 from stages.llm.backends import Backend, connect
+from stages.llm.bench import Bench, expect_examples_to_pass
 from stages.llm.examples import Seen
 from stages.llm.ledger import Ledger
-from stages.llm.rounds import Bench, Outcome, Rounds, expect_examples_to_pass
+from stages.llm.rounds import Outcome, Rounds
 from stages.settings.compute import ComputeSettings
 from stages.settings.data import DataSettings
 from stages.settings.generate import GenerateSettings, check_specs

@@ -16,6 +16,7 @@ from typing import Any
 from stages.common.cli import heavy_imports, run
 from stages.common.errors import InputError
 from stages.common.files import write_csv, write_json
+from stages.common.outputs import work_directory
 from stages.common.params import Params, argument_parser
 from stages.common.problems import distinct, sampled_tasks
 from stages.common.records import Sample, Task, Verdict, read_tasks
@@ -58,6 +59,7 @@ def train(args: Namespace, params: Params, settings: GrpoSettings, tasks: list[T
         from stages.lm.grpo_figures import CURVE
         from stages.lm.rollouts import fitting
 
+    work = work_directory(args.out)
     devices.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(args.parent)
     model = load.load_model(args.parent, compute, trainable=True)
@@ -65,7 +67,6 @@ def train(args: Namespace, params: Params, settings: GrpoSettings, tasks: list[T
     fit, too_long = fitting(tasks, tokenizer, model, settings, prompts)
     if too_long:
         print(f"{too_long} tasks left out: prompt and completion exceed the model's context", flush=True)
-    work = args.out.with_name(args.out.name + ".partial")
     with StandingJudges({p.task.task_id: p.task for p in fit}, verify) as judges:
         how: dict[str, Any] = {"seed": params.seed, "name": args.out.name, "work": work}
         origin = [load.origin(args.parent, compute), judges.versions]

@@ -21,6 +21,7 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import replacing, replacing_directory, write_json
+from stages.common.outputs import expect_directory_place
 from stages.common.params import Params, argument_parser
 from stages.common.progress import Progress
 from stages.common.records import Task
@@ -138,7 +139,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = Params(args.params).section(DataSettings, "data")
     files = task_files(args.tasks, args.generated)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    expect_directory_place(args.out)
     with replacing_directory(args.out) as directory, replacing(args.removed) as removed:
         metrics = join(files, directory, settings, removed)
         expect_some(metrics, args.tasks)

@@ -19,6 +19,7 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import replacing, replacing_directory, write_json
+from stages.common.outputs import expect_directory_place
 from stages.common.params import Params, Settings, argument_parser
 from stages.common.progress import Progress
 from stages.common.records import Sample, Task
@@ -161,7 +162,7 @@ def main() -> None:
     args = parser.parse_args()
     params = Params(args.params)
     settings = source_settings(params, args.source)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    expect_directory_place(args.out)
     if settings is None:
         report = Report()
         with replacing_directory(args.out) as directory:

@@ -55,7 +55,7 @@ def main() -> None:
 
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     counting = Counting(settings.threshold)
-    pairs = counting(paired(records.read(Sample, args.samples), records.read(Verdict, args.verdicts)))
+    pairs = counting(paired(records.read(Sample, args.samples, known=tasks), records.read(Verdict, args.verdicts)))
     own = as_trained(select(pairs, tasks, settings, args.cycle), prompts)
     rates = counting.rates(args.cycle, place)
     own = weighted(own, rates, settings.hardness)

@@ -6,7 +6,6 @@ python -m stages.rebuild halo-coder@v0.1.0 --folder build/again
 Exits with 1 where a metric came out otherwise. What was cut off goes on where it stopped; `--folder` is kept.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from stages.common.changes import changes
 from stages.common.cli import run
 from stages.common.commands import said
 from stages.common.errors import HaloForgeError, InputError
+from stages.common.json_reader import read_json
 from stages.common.params import argument_parser
 from stages.common.revisions import Revision, outputs
 
@@ -52,7 +52,7 @@ def differing(folder: Path, revision: Revision, before: dict[str, str]) -> tuple
     figures: list[str] = []
     for path in (path for path in others if path.startswith("metrics/") and path.endswith(".json")):
         made = folder / path
-        found = json.loads(made.read_text(encoding="utf-8")) if made.exists() else None
+        found = read_json(made) if made.exists() else None
         figures += [f"{path}: {change}" for change in changes(revision.json(path), found)]
     return figures, [path for path in others if not path.startswith("metrics/")]
 

@@ -20,7 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from gto.api import register
 from gto.exceptions import GTOException
 
@@ -35,6 +34,7 @@ from stages.common.params import Params, argument_parser
 from stages.common.records import Sample, Task
 from stages.common.releases import NAME, is_version, release_tags
 from stages.common.revisions import BESIDE, Revision
+from stages.common.yaml_reader import decode_yaml
 from stages.settings.benchmark import BenchmarkSettings
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
@@ -146,7 +146,7 @@ def declared(text: str, name: str, checkpoint: str) -> str:
     Raises HaloForgeError where that cannot be done line by line.
     """
     block = f"  {name}:\n    path: {PATH}\n    type: model\n    meta: {{checkpoint: {checkpoint}}}\n"
-    before = yaml.safe_load(text)
+    before = decode_yaml(text, "dvc.yaml")
     found = re.sub(rf"^  {re.escape(name)}:\n    path: .*\n(    .*\n)*", "", text, count=1, flags=re.MULTILINE)
     if re.search(r"^artifacts:[ ]*$", found, re.MULTILINE):
         found = re.sub(r"^artifacts:[ ]*\n", f"artifacts:\n{block}", found, count=1, flags=re.MULTILINE)
@@ -154,8 +154,8 @@ def declared(text: str, name: str, checkpoint: str) -> str:
         found = f"{found.rstrip()}\n\nartifacts:\n{block}"
     entry = {"path": str(PATH), "type": "model", "meta": {"checkpoint": checkpoint}}
     wanted = {**before, "artifacts": {**(before.get("artifacts") or {}), name: entry}}
-    with suppress(yaml.YAMLError):
-        if yaml.safe_load(found) == wanted:
+    with suppress(InputError):
+        if decode_yaml(found, "dvc.yaml") == wanted:
             return found
     raise HaloForgeError(f"dvc.yaml: artifacts: cannot declare '{name}' there; take its entry out and run again")
 

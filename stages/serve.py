@@ -7,7 +7,6 @@ A whole model is served under its path and its folder's name, an adapter on its 
 cannot run it so, it is merged first. What stands behind `--` goes to `vllm serve` as it is.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 from stages.common.cli import run
 from stages.common.errors import HaloForgeError
 from stages.common.files import content_hash
+from stages.common.json_reader import read_map
 from stages.common.params import Params, argument_parser
 from stages.settings.compute import ComputeSettings
 
@@ -81,7 +81,7 @@ def main() -> None:
     compute = Params(args.params).section(ComputeSettings, "compute")
     model, base, rank = args.model, None, 0
     if is_adapter(model):
-        config = json.loads((model / "adapter_config.json").read_text(encoding="utf-8"))
+        config = read_map(model / "adapter_config.json", foreign=True)
         if servable(config):
             base = adapters.base_of(model)
             rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])

@@ -18,7 +18,7 @@ from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import replacing
 from stages.common.params import DEFAULT_PATH, Params, argument_parser
 from stages.common.secrets import Secrets
-from stages.common.yaml_files import round_trip
+from stages.common.yaml_files import read_document
 from stages.settings.check import check_all
 from stages.settings.generate import PRESETS, GenerateSettings, check_specs
 from stages.settings.spec import load_spec
@@ -85,8 +85,7 @@ def main() -> None:
     path: Path = args.params or DEFAULT_PATH
     expect_spec(args.add)
     check_all(Params(path))
-    yaml = round_trip()
-    document = yaml.load(path.read_text(encoding="utf-8"))
+    yaml, document = read_document(path)
     if put(document, args.add, {"backend": args.backend, "model": args.model}):
         write_checked(path, document, yaml)
         print(f"{path}: specs.{args.add}: {dict(document['specs'][args.add])}")

@@ -15,8 +15,8 @@ from stages.common.errors import InputError
 from stages.common.files import write_json
 from stages.common.lineage import FIGURES, judged, read_figures
 from stages.common.params import Params, argument_parser
-from stages.common.records import Task, Verdict
-from stages.common.score import counts, figures
+from stages.common.records import Task
+from stages.common.score import figures
 from stages.common.timing import write_timing
 from stages.settings.cycle import CycleSettings
 from stages.settings.validation import ValidationSettings
@@ -24,11 +24,13 @@ from stages.settings.verify import VerifySettings
 from stages.verifiers.files import verify_file
 
 
-def validation_figures(tasks: list[Task], verdicts: Path, settings: ValidationSettings) -> dict[str, Any]:
-    """pass@1 with its interval over the tasks; InputError for a task without samples."""
-    tally = counts(records.read(Verdict, verdicts))
+def validation_figures(
+    tasks: list[Task], samples: Path, tally: dict[str, tuple[int, int]], settings: ValidationSettings
+) -> dict[str, Any]:
+    """pass@1 with its interval over the tasks; InputError for a task without samples. `tally` is (samples, passed) by
+    task."""
     if missing := [task.task_id for task in tasks if task.task_id not in tally]:
-        raise InputError(f"{verdicts}: no verdict of task '{missing[0]}' (and {len(missing) - 1} more); sample again")
+        raise InputError(f"{samples}: no sample of task '{missing[0]}' (and {len(missing) - 1} more); sample again")
     return figures(list(tally.values()), settings.score)
 
 
@@ -68,8 +70,8 @@ def main() -> None:
     own: dict[str, Any] = dict.fromkeys(FIGURES)
     if tasks:
         verify = params.section(VerifySettings, "verify")
-        _, timing = verify_file([args.tasks], args.samples, args.verdicts, verify)
-        own = validation_figures(tasks, args.verdicts, settings)
+        summary, timing = verify_file([args.tasks], args.samples, args.verdicts, verify)
+        own = validation_figures(tasks, args.samples, summary.tally, settings)
         write_timing(args.timing, timing)
     else:
         records.write(args.verdicts, [])

@@ -23,6 +23,7 @@ from stages.common.changes import changes
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import content_hash, replacing
+from stages.common.json_reader import read_map
 from stages.common.params import Params, argument_parser
 from stages.common.records import Verdict
 from stages.common.revisions import Revision
@@ -105,7 +106,7 @@ def judged_again(one: Recorded, settings: VerifySettings, folder: Path) -> tuple
     path = Path(one.timing)
     if not path.is_file():
         return out, [f"{path}: not there, so nothing is known of the verifiers of the record"]
-    then = json.loads(path.read_text(encoding="utf-8"))
+    then = read_map(path)
     return out, [c for key in KNOWN for c in changes(then.get(key), timing[key], key)]
 
 

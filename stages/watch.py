@@ -7,7 +7,6 @@ Reads /proc, sysfs (https://docs.kernel.org/gpu/amdgpu/driver-misc.html and ther
 and what stages keep of their progress; it changes nothing and may begin and end at any time.
 """
 
-import json
 import os
 import re
 import sys
@@ -24,6 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stages.common.cli import run
+from stages.common.errors import InputError
+from stages.common.json_reader import read_map
 from stages.common.params import argument_parser
 from stages.common.progress import STATES, duration, process_field, start_ticks
 
@@ -80,8 +81,8 @@ def _parent_stage(root: Path, folder: Path) -> str | None:
 
 def _state(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_map(path)
+    except (OSError, InputError):
         return {}
 
 

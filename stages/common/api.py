@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from stages.common.api_errors import error_in
 from stages.common.errors import HaloForgeError
 from stages.common.secrets import Secrets
 
@@ -72,17 +73,23 @@ class Api:
         return {"max_retries": 0, "timeout": self.timeout_seconds, "http_client": http}
 
     def receive(self, send: AbstractContextManager[Any]) -> Any:
-        """The decoded JSON body of a streaming response. Raises Failure."""
+        """The decoded JSON body of a streaming response. Raises Failure, also for an error that came as a success."""
         deadline = time.monotonic() + self.timeout_seconds
         try:
             with send as response:
                 body = _collect(response.iter_bytes(), deadline)
         except Exception as error:  # the clients and what they stand on have many classes of errors
             raise self._failure(error) from None
+        text = body.decode("utf-8", "replace")
+        if found := error_in(text):
+            status, words = found
+            said = self.secrets.redact(" ".join(words.split()))[:200]
+            # Nothing was answered, so nothing is charged, whatever the status would mean by itself.
+            raise self._of_status(status, f"HTTP 200 with an error: {said}", None, free=True)
         try:
-            return json.loads(body)
+            return json.loads(text)
         except (ValueError, RecursionError):
-            raise garbage() from None
+            raise garbage(self.secrets.redact(" ".join(text.split()))[:80]) from None
 
     def get(self, path: str, seconds: float) -> Any:
         """The decoded answer to a GET below base_url. Raises Failure."""
@@ -119,7 +126,12 @@ class Api:
         return Failure("client", f"{type(error).__name__}: {text}", free=False, lasting=True)
 
     def _status(self, error: Any, text: str) -> Failure:
-        status = error.status_code
+        wait = _retry_after(error.response.headers.get("retry-after"))
+        # A gateway that gave up waiting says nothing of the server behind it, which may have answered, and charged.
+        free = error.status_code not in GATEWAY_TIMEOUTS
+        return self._of_status(error.status_code, f"HTTP {error.status_code}: {text}", wait, free)
+
+    def _of_status(self, status: int, text: str, wait: float | None, free: bool) -> Failure:
         if status in (401, 403):
             # Servers quote parts of the key in what they say here.
             where = self.secrets.key_env
@@ -129,15 +141,12 @@ class Api:
             )
         passing = status in PASSING or status >= 500
         kind = {TOO_MANY: "rate_limit"}.get(status, "server_error" if status >= 500 else "refused_request")
-        wait = _retry_after(error.response.headers.get("retry-after"))
-        # A gateway that gave up waiting says nothing of the server behind it, which may have answered, and charged.
-        free = status not in GATEWAY_TIMEOUTS
-        return Failure(kind, f"HTTP {status}: {text}", free=free, lasting=not passing, wait=wait, status=status)
+        return Failure(kind, text, free=free, lasting=not passing, wait=wait, status=status)
 
 
-def garbage() -> Failure:
-    """A body of another form than the API's."""
-    return Failure("garbage", "the answer is not what the API promises", free=False)
+def garbage(found: str = "") -> Failure:
+    """A body of another form than the API's; `found` is its beginning."""
+    return Failure("garbage", f"the answer is not what the API promises{found and f': {found}'}", free=False)
 
 
 def _collect(chunks: Iterable[bytes], deadline: float) -> bytes:

@@ -1,4 +1,7 @@
-"""Files that are whole or absent: written under a temporary name, synced and renamed. Content hashes of artifacts."""
+"""Files that are whole or absent: written under a temporary name, synced and renamed. Content hashes of artifacts.
+
+What is no file to replace (a device, a pipe, /dev/stdout) is written to as it is; stages/common/outputs.py tells.
+"""
 
 import contextlib
 import csv
@@ -12,20 +15,28 @@ from pathlib import Path
 from typing import IO, Any
 
 from stages.common.errors import HaloForgeError
+from stages.common.outputs import expect_directory_place, expect_file_place, is_stream, stream_to
 
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file that takes the place of `path` when the block ends without an exception."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Open a UTF-8 text file that takes the place of `path` when the block ends without an exception.
+
+    The target of a link is replaced, and the link stays. A device, pipe, socket or open descriptor (/dev/stdout) is
+    written to. Raises InputError for a directory and for a folder that is a file.
+    """
+    if is_stream(path):
+        with stream_to(Path(path)) as file:
+            yield file
+        return
+    place = expect_file_place(path)
+    temporary = place.with_name(f".{place.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(place)
     except OSError as error:
         error.filename = error.filename or str(path)  # a failed write does not say where
         raise
@@ -48,13 +59,19 @@ def scratch_directory(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_directory(path: Path | str) -> Iterator[Path]:
-    """Make a directory that takes the place of `path` when the block ends without an exception."""
-    path = Path(path)
-    with scratch_directory(path.with_name(f".{path.name}.tmp")) as temporary:
+    """Make a directory that takes the place of `path` when the block ends without an exception.
+
+    The target of a link is replaced, and the link stays. Raises InputError, before the block, where `path` is no
+    directory or is one that holds the current one.
+    """
+    place = expect_directory_place(path)
+    with scratch_directory(place.with_name(f".{place.name}.tmp")) as temporary:
         yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        if place.is_symlink():  # into DVC's cache, which is nobody's to change
+            place.unlink()
+        elif place.is_dir():
+            shutil.rmtree(place)
+        temporary.replace(place)
 
 
 @contextlib.contextmanager

@@ -6,22 +6,17 @@ where there are no validation tasks): only the children's own validation reads t
 no decision make no cycle run again.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from stages.common.errors import InputError
+from stages.common.json_reader import read_json
 
 FIGURES = ("pass@1", "pass@1_low", "pass@1_high")
 
 
 def _read(path: Path, kinds: dict[str, Any]) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; the stage `validate` writes it") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    value = read_json(path, "the stage `validate` writes it")
     for name, kind in kinds.items():
         if not isinstance(value, dict) or not isinstance(value.get(name), kind):
             raise InputError(f"{path}: field '{name}' is missing or of the wrong type; run the stage `validate` again")

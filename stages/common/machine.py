@@ -5,13 +5,14 @@ depends on it: it tells how long things take.
 """
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.common.errors import InputError
 from stages.common.files import write_json
+from stages.common.json_reader import read_json
 
 DOCTOR, TRAINING = "make doctor", "a training"  # who has measured
 
@@ -82,8 +83,8 @@ def newest(kind: str, dtype: str, threads: int = 0) -> Measured | None:
 
 def _read() -> dict[str, Any]:
     try:
-        return _table(json.loads(path().read_text(encoding="utf-8")))
-    except (OSError, ValueError, RuntimeError):  # the last of a user without a home
+        return _table(read_json(path()))
+    except (OSError, InputError, RuntimeError):  # the last of a user without a home
         return {}
 
 

@@ -5,24 +5,23 @@ Every setting reaches a script this way and no other; paths come by flag.
 
 import argparse
 import difflib
-import re
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.common.errors import InputError, expect_known
 from stages.common.running import laid_over
+from stages.common.yaml_reader import read_yaml
 
 DEFAULT_PATH = Path("params.yaml")
 TOP_KEYS = ("profile", "seed", "sources", "models", "cycles", "controls", "grpo", "specs", "profiles")
 
 
 class Settings(BaseModel):
-    """A section of params.yaml: typed strictly, unknown keys refused, frozen."""
+    """A section of params.yaml: typed strictly, unknown keys refused, numbers finite, frozen."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     @classmethod
     def parse(cls, value: Any, where: str) -> Self:
@@ -66,34 +65,6 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
             return []
         model = nested[0]
     return list(model.model_fields)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it (1.2): `5e-4` is a number. PyYAML's own rule (1.1) takes it for a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9][0-9_]*)(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def read_yaml(path: Path | str) -> Any:
-    """Decode a YAML file; InputError with the line for a missing or malformed one."""
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            return yaml.load(file, _Loader)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: expected a YAML file, found a directory") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
 
 
 class Params:

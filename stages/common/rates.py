@@ -1,24 +1,19 @@
 """Measured pass rates: which tasks a cycle's samples solved, handed on from cycle to cycle."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stages.common import records
 from stages.common.errors import InputError
 from stages.common.files import replacing
+from stages.common.json_reader import read_json
 from stages.common.records import Rate, Sample, Task, Verdict
 from stages.settings.sampling import CurriculumSettings
 
 
 def read_rates(path: Path) -> dict[str, Rate]:
     """The last measured rate of each task, by task id. Raises InputError for a missing or broken file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; the stage that trained the parent writes it") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    value = read_json(path, "the stage that trained the parent writes it")
     if not isinstance(value, list):
         raise InputError(f"{path}: expected a list of pass rates, found {type(value).__name__}")
     rates = [records.parse(Rate, item, f"{path}: item {number}") for number, item in enumerate(value)]

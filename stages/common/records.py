@@ -5,19 +5,27 @@ and field) and lenient where it would not: unknown fields are ignored. All reade
 grows with the number of tasks, never with the number of samples.
 """
 
+import difflib
 import json
+import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
+from itertools import islice
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
 from stages.common.errors import InputError
 from stages.common.files import replacing
+from stages.common.json_reader import decode
 
 MAX_SAMPLES_PER_TASK = 100_000
+WIDEST = 1 << 63
+SURROGATE = re.compile("[\ud800-\udfff]")
+SEARCHED = 10_000  # task ids that are compared with a wrong one
 CONTEXT = "context"  # finish_reason of samples whose prompt leaves no room in the model's context
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -147,6 +155,8 @@ def parse(kind: type, value: Any, where: str) -> Any:
         # bool is a subclass of int; a JSON true is no number.
         if not isinstance(item, accepted) or (isinstance(item, bool) and bool not in accepted):
             raise InputError(f"{where}: field '{name}': expected {_names(accepted)}, found {json.dumps(item)[:60]}")
+        if isinstance(item, int) and not -WIDEST <= item < WIDEST:
+            raise InputError(f"{where}: field '{name}': expected a number of 64 bits, found {str(item)[:60]}")
         arguments[name] = item
     record = kind(**arguments)
     _check(record, where)
@@ -155,8 +165,7 @@ def parse(kind: type, value: Any, where: str) -> Any:
 
 def _check(record: Any, where: str) -> None:
     if isinstance(record, Task):
-        if not record.task_id:
-            raise InputError(f"{where}: field 'task_id': expected a name, found an empty string")
+        _check_names(record, where)
         for number, case in enumerate(record.cases):
             pair = isinstance(case, dict) and [case.get("stdin"), case.get("stdout")]
             if not pair or not all(isinstance(text, str) for text in pair):
@@ -168,12 +177,34 @@ def _check(record: Any, where: str) -> None:
             raise InputError(f"{where}: field 'reward': expected 0..1, found {record.reward}")
 
 
-def read(kind: type, path: Path | str, unique: bool = True) -> Iterator[Any]:
+def _check_names(task: Task, where: str) -> None:
+    if not task.task_id:
+        raise InputError(f"{where}: field 'task_id': expected a name, found an empty string")
+    for name in ("language", "verifier"):
+        if not getattr(task, name).strip() or SURROGATE.search(getattr(task, name)):
+            raise InputError(f"{where}: field '{name}': expected a name, found {json.dumps(getattr(task, name))[:60]}")
+    if task.entry_point is not None and not is_entry_point(task.entry_point, task.language):
+        raise InputError(
+            f"{where}: field 'entry_point': expected a name such as add or Solution.add, or null; "
+            f"found {json.dumps(task.entry_point)[:60]}"
+        )
+
+
+def is_entry_point(name: str, language: str) -> bool:
+    """Whether `name` can be called in `language`: an identifier, or several joined by dots (`Solution.add`, or
+    `Solution().add` for the method of an instance) or, but in Python, by `::` (`math::add`)."""
+    between = r"(?:\(\))?\." if language == "python" else r"(?:\(\))?\.|::"
+    parts = re.split(between, name)
+    return all(part.isidentifier() and not (language == "python" and iskeyword(part)) for part in parts)
+
+
+def read(kind: type, path: Path | str, unique: bool = True, known: Collection[str] | None = None) -> Iterator[Any]:
     """Stream the records of class `kind` of a JSON Lines file; blank lines are skipped. `unique` False: the caller
-    looks after records that come twice, and no memory is spent on it here.
+    looks after records that come twice, and no memory is spent on it here. `known`: the ids of the tasks that there
+    are.
 
     Raises InputError, naming file and line, for a missing file, broken JSON, bytes that are not UTF-8, a wrong or
-    missing field, and a task, sample or verdict that comes twice.
+    missing field, a task that is not `known`, and a task, sample or verdict that comes twice.
     """
     seen: dict[str, int] = {}
     try:
@@ -182,6 +213,8 @@ def read(kind: type, path: Path | str, unique: bool = True) -> Iterator[Any]:
                 if line.strip():
                     where = f"{path}:{number}"
                     record = parse(kind, _decode(line, where), where)
+                    if known is not None and record.task_id not in known:
+                        raise _unknown_task(record, known, where)
                     if unique:
                         _refuse_duplicate(record, seen, where)
                     yield record
@@ -191,16 +224,15 @@ def read(kind: type, path: Path | str, unique: bool = True) -> Iterator[Any]:
         raise InputError(f"{path}: expected a JSON Lines file, found a directory") from None
 
 
+def _unknown_task(record: Any, known: Collection[str], where: str) -> InputError:
+    number = f"sample {record.sample} of " if hasattr(record, "sample") else ""
+    near = difflib.get_close_matches(record.task_id, islice(known, SEARCHED), 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"expected one of {len(known)} tasks"
+    return InputError(f"{where}: {number}task '{record.task_id[:200]}': no such task; {hint}")
+
+
 def _decode(line: bytes, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where}: not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        cut = "" if line.endswith(b"\n") else " (the last line has no end: truncated?)"
-        raise InputError(f"{where}: not JSON: {error.msg} at column {error.colno}{cut}") from None
-    except RecursionError:
-        raise InputError(f"{where}: JSON nested too deeply") from None
+    return decode(line, where, "" if line.endswith(b"\n") else " (the last line has no end: truncated?)")
 
 
 def _refuse_duplicate(record: Any, seen: dict[str, int], where: str) -> None:

@@ -1,17 +1,15 @@
 """The project's files as they were at a git revision, at an experiment's, or as they lie in the workspace."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from stages.common.errors import InputError
-from stages.common.params import read_yaml
+from stages.common.json_reader import read_json
 from stages.common.releases import tag_of
+from stages.common.yaml_reader import read_yaml
 
 WORKSPACE = "workspace"
 BESIDE = ("control-", "grpo-")  # checkpoints that are not the chain's
@@ -140,10 +138,11 @@ class Revision:
 
     def json(self, path: str) -> dict[str, Any]:
         """A file with a map in JSON, such as metrics; InputError if it is none."""
+        copy = self.fetch(path)
         try:
-            found = json.loads(self.fetch(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} at {self.name}: not JSON: {error}") from None
+            found = read_json(copy)
+        except InputError as error:
+            raise InputError(str(error).replace(str(copy), f"{path} at {self.name}", 1)) from None
         if not isinstance(found, dict):
             raise InputError(f"{path} at {self.name}: expected a map of figures, found {type(found).__name__}")
         return found
@@ -167,11 +166,9 @@ class Revision:
 
 def outputs(lock: Path) -> dict[str, str]:
     """The outputs that a dvc.lock lists, by path, with DVC's hash of each. InputError where it is not YAML."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C's is ten times as fast, and the file is long
-    try:
-        found = yaml.load(lock.read_text(encoding="utf-8"), loader) or {}
-    except yaml.YAMLError:
-        raise InputError(f"{lock}: not YAML") from None
+    found = read_yaml(lock) or {}
+    if not isinstance(found, dict):
+        raise InputError(f"{lock}: expected a map of stages, found {type(found).__name__}")
     return {
         out["path"]: str(out.get("md5"))
         for stage in (found.get("stages") or {}).values()

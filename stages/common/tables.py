@@ -1,32 +1,29 @@
 """Reading the metrics that stages have written."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 from stages.common.errors import InputError
+from stages.common.json_reader import read_map
 
 Row = dict[str, Any]
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Decode a metrics file; InputError if it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run the stage that writes it") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    return read_map(path, "run the stage that writes it")
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Rows of a CSV file; InputError if it is missing."""
+    """Rows of a CSV file; InputError if it is missing or broken."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run the stage that writes it") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not CSV in UTF-8: {error}") from None
 
 
 def figure(figures: Row, key: str, path: Path) -> Any:

@@ -23,7 +23,7 @@ class VerdictSummary:
         self._counts: Counter[tuple[float, str]] = Counter()
         self._tests = 0.0
         self._reward = 0.0
-        self._solved: dict[str, bool] = {}
+        self.tally: dict[str, tuple[int, int]] = {}  # (samples, passed) by task
         self._task: str | None = None
         self._seen: set[bytes] = set()
 
@@ -35,7 +35,8 @@ class VerdictSummary:
         self._counts[float(verdict.reward), verdict.level] += 1
         self._tests += verdict.tests_passed / verdict.tests_total if verdict.tests_total else 0.0
         self._reward += verdict.reward
-        self._solved[sample.task_id] = self._solved.get(sample.task_id, False) or solved
+        samples, passed = self.tally.get(sample.task_id, (0, 0))
+        self.tally[sample.task_id] = samples + 1, passed + solved
         if sample.task_id != self._task:
             self._task, self._seen = sample.task_id, set()
         text = sample.completion.encode("utf-8", "surrogatepass")
@@ -63,7 +64,7 @@ class VerdictSummary:
 
         return {
             "pass_rate": round(self.pass_rate, DIGITS),
-            "tasks_solved": share(sum(self._solved.values()), len(self._solved)),
+            "tasks_solved": share(sum(passed > 0 for _, passed in self.tally.values()), len(self.tally)),
             "mean_reward": share(self._reward, self.samples),
             "tests_passed": share(self._tests, self.samples),
             "distinct": share(self.distinct, self.samples),

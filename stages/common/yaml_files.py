@@ -1,8 +1,12 @@
 """YAML files of a person's that a script edits: comments, quotes and line breaks stay."""
 
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+
+from stages.common.errors import InputError
+from stages.common.yaml_reader import read_yaml
 
 
 def round_trip() -> YAML:
@@ -15,6 +19,15 @@ def round_trip() -> YAML:
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     return yaml
+
+
+def read_document(path: Path) -> tuple[YAML, Any]:
+    """The YAML that will write a file again, and what it holds, a map. InputError as `read_yaml`, which reads the file
+    first: ruamel takes aliases that unfold without end."""
+    if not isinstance(read_yaml(path), dict):
+        raise InputError(f"{path}: expected a map of settings")
+    yaml = round_trip()
+    return yaml, yaml.load(path.read_text(encoding="utf-8"))
 
 
 def append(items: Any, value: Any) -> None:

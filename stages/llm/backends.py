@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stages.common.api import Api, garbage
+from stages.common.api import Api, Failure, garbage
 from stages.common.errors import InputError
 from stages.common.secrets import Secrets
 from stages.llm.ledger import Answer
@@ -55,7 +55,7 @@ class Server(Api):
         body = self.receive(self._send(prompts[0]))
         try:
             return [self._read(body)]
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise garbage() from None
 
 
@@ -71,6 +71,9 @@ class OpenAI(Server):
 
     def _read(self, body: Any) -> Reply:
         choice = body["choices"][0]
+        if isinstance(choice.get("error"), dict):  # OpenRouter's, of an answer that broke off and may be charged
+            said = self.secrets.redact(str(choice["error"].get("message")))[:200]
+            raise Failure("server_error", f"the answer broke off: {said}", free=False)
         message, usage = choice["message"], body.get("usage") or {}
         text = message.get("content") or message.get("refusal") or ""
         finish = "refusal" if message.get("refusal") else choice.get("finish_reason")

@@ -8,6 +8,7 @@ from stages.cleaning.duplicates import Duplicates
 from stages.common.files import value_hash
 from stages.common.records import Task
 from stages.llm.parsing import Draft
+from stages.llm.stubs import stubs_of
 from stages.settings.data import DuplicateSettings
 from stages.settings.spec import SpecSettings
 from stages.verifiers.verdicts import same_output
@@ -71,28 +72,6 @@ def _parsed(code: str) -> ast.Module | None:
         return None
 
 
-def stubs_of(code: str) -> list[str] | None:
-    """A Python solution whose functions do nothing and return a constant: None, 1, an empty list or an empty text.
-
-    Tests that are worth something fail each of them. Empty where the code does not parse or has no function, None where
-    it is nested too deeply to be written again.
-    """
-    try:
-        return [stub for constant in ("None", "1", "[]", "''") if (stub := _stub(code, constant))]
-    except (RecursionError, MemoryError):
-        return None
-
-
-def _stub(code: str, constant: str) -> str | None:
-    tree = _parsed(code)
-    nodes = ast.walk(tree) if tree else ()
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    for function in functions:
-        if function.name != "__init__":  # without it, a method would fail for want of an attribute
-            function.body = ast.parse(f"def f(): return {constant}").body[0].body  # type: ignore[attr-defined]
-    return ast.unparse(ast.fix_missing_locations(tree)) + "\n" if tree and functions else None
-
-
 def tested_names(draft: Draft, language: str) -> list[str]:
     """What the solution defines and the tests use."""
     used = set(WORD.findall(draft.tests))
@@ -116,17 +95,19 @@ def _weak_cases(draft: Draft, fewest: int) -> str | None:
     if len(draft.cases) < fewest:
         return "too_few_cases"
     first = draft.cases[0]["stdout"]
-    # One output for all inputs, or none at all: a program that does not read its input would pass.
+    # What stubs of a program do. One output for all inputs, or none at all: a program that does not read its input
+    # would pass; the input itself: one that copies it.
     empty = any(same_output(case["stdout"], "") for case in draft.cases)
     same = len(draft.cases) > 1 and all(same_output(case["stdout"], first) for case in draft.cases)
-    return "weak_tests" if empty or same else None
+    copied = all(same_output(case["stdin"], case["stdout"]) for case in draft.cases)
+    return "weak_tests" if empty or same or copied else None
 
 
 def _weak_tests(draft: Draft, language: str) -> str | None:
     names = tested_names(draft, language)
     if not names or not re.search(ASSERTIONS[language], draft.tests):
         return "weak_tests"
-    if language == "python" and stubs_of(draft.solution) is None:
+    if language == "python" and stubs_of(draft.solution, language, None) is None:
         return "too_deep"
     told = set(WORD.findall(draft.problem))
     return None if all(name in told for name in names) else "unnamed"

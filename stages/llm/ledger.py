@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from stages.common.errors import HaloForgeError, InputError
+from stages.common.json_reader import decode
 from stages.settings.generate import CapSettings
 
 
@@ -121,9 +122,11 @@ class Ledger:
     def _decode(line: bytes, where: str) -> dict[str, Any] | None:
         """The event of a line; None for the last line if it was cut."""
         try:
-            event = json.loads(line)
-        except ValueError:
-            event = None
+            event = decode(line, where)
+        except InputError as error:
+            if not line.endswith(b"\n"):
+                return None
+            raise InputError(f"{error}; restore the line or remove it") from None
         if not isinstance(event, dict):
             if not line.endswith(b"\n"):
                 return None

@@ -6,106 +6,23 @@ in which they came.
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.common.errors import InputError
-from stages.common.records import Sample, Task
+from stages.common.records import Task
 from stages.llm.asking import Asker, Question, question
-from stages.llm.examples import Seen, make_task, stubs_of, unfit
+from stages.llm.bench import PASSES_STUB, Bench
+from stages.llm.examples import Seen, make_task, unfit
 from stages.llm.ledger import Answer, Cost
-from stages.llm.parsing import KINDS, Draft, parse_answer
+from stages.llm.parsing import KINDS, parse_answer
 from stages.llm.prompting import messages
 from stages.settings.generate import GenerateSettings
 from stages.settings.spec import SpecSettings
-from stages.settings.verify import VerifySettings
-from stages.verifiers.base import Verifier
-from stages.verifiers.pool import make_verifiers, verify_samples
-from stages.verifiers.verdicts import COMPILED, RAN, TASK_ERROR
 
-STUB, ALONE = "stub", "alone"  # behind a # in the ids of tasks that are judged beside an example's own
 Cell = tuple[str, str]
-
-
-class Bench:
-    """Judges examples as a spec wants them judged."""
-
-    def __init__(self, spec: SpecSettings, settings: VerifySettings) -> None:
-        self.spec, self.settings = spec, settings
-        self._verifiers: Mapping[str, Verifier] | None = None
-        self.last = ""  # of the verdicts below 1.0, in words
-
-    def judge(self, tasks: Sequence[Task]) -> dict[str, str]:
-        """By id, why an example is not kept ("" where it is): its verdict's level, `weak_tests` or `not_clean`.
-
-        SandboxError for a missing tool or crate, or where there is no sandbox.
-        """
-        programs = {program.task_id: (program, code) for task in tasks for program, code in self._programs(task)}
-        known = {name: program for name, (program, _) in programs.items()}
-        if self._verifiers is None:
-            self._verifiers = make_verifiers(known, self.settings)
-        found = {task.task_id: self._refused(task) for task in tasks}
-        samples = (Sample(name, 0, code) for name, (_, code) in programs.items() if not found[name.partition("#")[0]])
-        for verdict in verify_samples(known, samples, self.settings, self._verifiers):
-            name, _, mark = verdict.task_id.partition("#")
-            if not mark and verdict.reward < 1:
-                found[name] = "weak_tests" if verdict.level == RAN else verdict.level
-                self.last = f"{verdict.level}: {verdict.detail}".rstrip(": ")
-            elif mark.startswith(STUB) and verdict.reward == 1:
-                found[name] = found[name] or "weak_tests"
-            elif mark == ALONE and verdict.level != COMPILED:
-                found[name] = found[name] or "not_clean"
-        return found
-
-    def _refused(self, task: Task) -> str:
-        """What a verifier of one's own may say of a task that it cannot judge; "" where it can."""
-        try:
-            (self._verifiers or {})[task.verifier].check_task(task)
-        except InputError as error:
-            self.last = str(error)
-            return TASK_ERROR
-        return ""
-
-    def _programs(self, task: Task) -> Iterator[tuple[Task, str]]:
-        """The example itself; with it stubs that must fail its tests, or the solution alone, which must be clean."""
-        yield task, task.reference or ""
-        stubs = stubs_of(task.reference or "") if self.spec.language == "python" and task.tests else []
-        for number, stub in enumerate(stubs or ()):
-            yield _changed(task, f"{STUB}{number}"), stub
-        if self.spec.clean:
-            yield _changed(task, ALONE, tests=""), task.reference or ""
-
-
-def _changed(task: Task, mark: str, **changes: Any) -> Task:
-    fields = {name: getattr(task, name) for name in ("language", "prompt", "verifier", "entry_point", "tests", "cases")}
-    return Task(task_id=f"{task.task_id}#{mark}", **{**fields, **changes})
-
-
-def model_examples(spec: SpecSettings) -> list[Task]:
-    """The spec's own examples as tasks. InputError for one that breaks the spec's rules for examples."""
-    tasks = []
-    for number, example in enumerate(spec.examples):
-        cases = [case.model_dump() for case in example.cases]
-        draft = Draft(example.problem, example.solution, example.tests, cases)
-        # A category's own patterns are not asked of examples, which prompts of all categories show.
-        category = next(iter(spec.categories))
-        kind = spec.categories[category].model_copy(update={"required": []})
-        bare = spec.model_copy(update={"categories": {category: kind}})
-        if reason := unfit(draft, bare, category):
-            raise InputError(f"data/specs/{spec.name}.yaml: examples.{number}: {reason}")
-        tasks.append(make_task(draft, spec, f"{spec.name}/examples/{number}", {}))
-    return tasks
-
-
-def expect_examples_to_pass(spec: SpecSettings, bench: Bench) -> list[Task]:
-    """The spec's own examples. InputError unless each earns 1.0: what they show would be asked for in vain."""
-    tasks = model_examples(spec)
-    for number, reason in enumerate(bench.judge(tasks).values()):
-        if reason:
-            raise InputError(f"data/specs/{spec.name}.yaml: examples.{number}: does not pass: {bench.last or reason}")
-    return tasks
 
 
 @dataclass
@@ -218,6 +135,8 @@ class Rounds:
             reason = reasons[task.task_id] or ("duplicate" if seen.duplicate_of(task) else "")
             if reason:
                 self.outcome.dropped[reason] += 1
+                if reason == PASSES_STUB:
+                    print(f"{task.task_id}: {self.bench.told[task.task_id]}", file=sys.stderr, flush=True)
                 continue
             seen.add(task)
             self.outcome.cells[cell].kept += 1

@@ -1,17 +1,17 @@
 """Adapters and the base model that each belongs to."""
 
-import json
 from pathlib import Path
 
 from stages.common.errors import InputError
 from stages.common.files import content_hash, write_json
+from stages.common.json_reader import read_map
 
 BASE_FILE = "halo_forge_base.json"  # beside an adapter: the digest of the weights that it was trained on
 
 
 def base_of(path: Path) -> Path:
     """The directory of an adapter's base model. Raises InputError where it is not there."""
-    named = json.loads((path / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    named = read_map(path / "adapter_config.json", foreign=True).get("base_model_name_or_path")
     places = (Path(named or ""), path.parent / Path(named or "").name)
     base = next((place for place in places if named and place.is_dir()), None)
     if base is None:
@@ -35,7 +35,7 @@ def expect_same_base(path: Path, base: Path) -> None:
     file = path / BASE_FILE
     if not file.is_file():
         return
-    known, found = json.loads(file.read_text(encoding="utf-8"))["weights"], weights_hash(base)
+    known, found = read_map(file).get("weights", ""), weights_hash(base)
     if known != found:
         raise InputError(
             f"{path}: adapter of another base model: {base} has the weights {found[:12]}, expected {known[:12]}"

@@ -1,6 +1,5 @@
 """A model directory as one GGUF file, by the `gguf` package: Qwen2 (Qwen2.5-Coder, and the tiny model)."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 
 from stages.common.errors import InputError
+from stages.common.json_reader import read_map
 from stages.lm.gguf_vocabulary import add_vocabulary, unwritable
 
 ARCHITECTURES = {"Qwen2ForCausalLM": MODEL_ARCH.QWEN2}
@@ -84,7 +84,7 @@ class Weights:
         """The file that each weight is in, by its name there."""
         index = self.path / "model.safetensors.index.json"
         if index.is_file():
-            listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            listed = set(read_map(index, foreign=True)["weight_map"].values())
             files = [self.path / name for name in sorted(listed)]
         else:
             files = sorted(self.path.glob("*.safetensors"))

@@ -3,13 +3,13 @@
 After it every checkpoint has a chat template, an end token, a padding token that is another, and a tokenizer.json.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.common.errors import HaloForgeError, InputError
+from stages.common.json_reader import read_map
 from stages.lm import load
 from stages.lm.chat import end_ids, turn_end
 
@@ -99,7 +99,7 @@ def _configured_ends(directory: Path) -> list[int]:
     ends: list[int] = []
     for name in ("generation_config.json", "config.json"):
         if (directory / name).is_file():
-            value = json.loads((directory / name).read_text(encoding="utf-8")).get("eos_token_id")
+            value = read_map(directory / name, foreign=True).get("eos_token_id")
             ends += [value] if isinstance(value, int) else value or []
     return ends
 

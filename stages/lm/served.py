@@ -8,7 +8,6 @@ What the model reads is what training used: the prompt comes rendered by the che
 """
 
 import hashlib
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 from stages.common.api import Failure, garbage
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import content_hash, value_hash, write_json
+from stages.common.json_reader import read_json, read_map
 from stages.common.prompts import messages
 from stages.common.records import CONTEXT, Sample, Task
 from stages.lm import adapters, devices, load
@@ -236,10 +236,7 @@ def _logprobs(value: Any) -> list[float]:
 def _positions(checkpoint: Path) -> int | None:
     """Tokens of the context, by the checkpoint's or its base's config.json; None where it does not say."""
     path = adapters.base_of(checkpoint) if is_adapter(checkpoint) else checkpoint
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path / 'config.json'}: not JSON: {error}") from None
+    config = read_map(path / "config.json", foreign=True)
     found = config.get("max_position_embeddings") or (config.get("text_config") or {}).get("max_position_embeddings")
     return found if isinstance(found, int) else None
 
@@ -289,7 +286,7 @@ def _expect_same_context(work: Work, positions: int | None) -> None:
     """Raise InputError where shards are there that servers with another context have drawn: prompts may have had less
     room, or none."""
     path = work.folder / "context.json"
-    if path.exists() and (found := json.loads(path.read_text(encoding="utf-8"))) != positions:
+    if path.exists() and (found := read_json(path)) != positions:
         raise InputError(
             f"{work.folder}: was begun by servers with a context of {found} tokens, found {positions}; "
             "start them as they were, or remove this folder to begin anew"

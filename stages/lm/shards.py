@@ -23,6 +23,7 @@ import torch
 
 from stages.common import records
 from stages.common.files import replacing
+from stages.common.outputs import partial_of
 from stages.common.progress import Progress
 from stages.common.records import CONTEXT, Sample, Task
 from stages.lm import devices
@@ -119,7 +120,7 @@ def sample_to_files(
 
 
 def _partial(out: Path) -> Path:
-    return out.with_name(out.name + ".partial")
+    return partial_of(out)
 
 
 def _to_shards(sampler: Drawer, tasks: Sequence[Task], out: Path, spread: Spread) -> tuple[list[Path], dict[str, Any]]:

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from stages.common.errors import HaloForgeError
+from stages.common.outputs import work_directory
 from stages.lm import load
 from stages.lm.chat import text_row
 from stages.lm.training import TrainResult, finished, train
@@ -67,10 +68,10 @@ def build(settings: TinySettings, texts: Sequence[str], seed: int, out: Path) ->
     Raises HaloForgeError if the saved tokenizer, loaded as users load it, gives other ids: transformers chooses a
     class by the model's type, and another pre-tokenizer would keep the text but break what was learned.
     """
+    work = work_directory(out)
     tokenizer = build_tokenizer(texts, settings.vocabulary)
     model = build_model(settings, tokenizer, seed)
     rows = [text_row(tokenizer, text) for text in texts]
-    work = out.with_name(out.name + ".partial")
     origin = settings.model_dump(exclude={"train"})
     result = train(model, tokenizer, rows, settings.train, seed=seed, work=work, label="base", origin=origin)
     load.save(out, result.model, tokenizer)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stages.common.files import replacing_directory
 from stages.common.launch import is_main
+from stages.common.outputs import work_directory
 from stages.common.records import Example
 from stages.lm import devices, load
 from stages.lm.chat import example_row
@@ -32,6 +33,7 @@ def fine_tune(
 
     Unfinished work lies beside `out` until it is saved. Of several processes, the first saves.
     """
+    work = work_directory(out)
     devices.use_threads(compute.threads)
     tokenizer = load.load_tokenizer(start)
     quantize = settings.lora and settings.lora.quantize
@@ -39,7 +41,6 @@ def fine_tune(
     load.expect_vocabulary(model, tokenizer, start)
     rows = [row for e in examples for row in [example_row(tokenizer, e, prompts)] * e.weight]
     held_out = [example_row(tokenizer, e, prompts) for e in validation]
-    work = out.with_name(out.name + ".partial")
     how = {"seed": seed, "work": work, "label": label, "origin": load.origin(start, compute), "validation": held_out}
     result = train(model, tokenizer, rows, settings, **how)
     if is_main():

@@ -1,12 +1,12 @@
 """The shapes of decoders, and what follows from them: parameters, bytes of a token in the cache, FLOPs."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.common.errors import InputError
+from stages.common.json_reader import read_map
 from stages.settings.model import BaseSettings
 
 
@@ -109,7 +109,7 @@ def shape_of(base: BaseSettings, built: Path) -> tuple[Shape, str]:
 def read_config(path: Path) -> Shape:
     """The shape in a config.json. Raises InputError where it does not say, or says what no decoder can be."""
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = read_map(path, foreign=True)
         if config.get("quantization_config"):
             raise InputError(f"{path}: is quantised; expected a model with all its bits")
         heads = config["num_attention_heads"]

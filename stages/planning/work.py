@@ -1,12 +1,13 @@
 """How much a profile's stages do: tasks, tokens, hours, and the disk that their results take."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.common import machine
+from stages.common.errors import InputError
+from stages.common.json_reader import read_map
 from stages.planning.memory import WIDTH
 from stages.planning.shapes import Shape
 from stages.settings.sampling import SampleSettings
@@ -127,7 +128,7 @@ def checkpoint_bytes(shape: Shape, settings: TrainSettings, dtype: str) -> tuple
 def measured_rate(folder: Path, name: str, key: str) -> float | None:
     """A rate that a stage left in its timing file (tokens per second); None where there is none."""
     try:
-        value = json.loads((folder / f"{name}.json").read_text(encoding="utf-8")).get(key)
-    except (OSError, ValueError):
+        value = read_map(folder / f"{name}.json").get(key)
+    except (OSError, InputError):
         return None
     return float(value) if isinstance(value, int | float) and value else None

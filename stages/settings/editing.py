@@ -11,7 +11,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import replacing
 from stages.common.params import Params
-from stages.common.yaml_files import append, round_trip
+from stages.common.yaml_files import append, read_document
 from stages.settings.check import check_all
 
 
@@ -20,8 +20,7 @@ def edit(path: Path, change: Callable[[Any], bool]) -> bool:
 
     Raises InputError, naming the fault, where the file would not hold; it is then as it was.
     """
-    yaml = round_trip()
-    document = yaml.load(path.read_text(encoding="utf-8"))
+    yaml, document = read_document(path)
     if not change(document):
         return False
     check = path.with_name(f".{path.name}.checked.tmp")

@@ -54,9 +54,7 @@ def _judged(
     waiting: deque[Sample] = deque()
 
     def samples() -> Iterator[Sample]:
-        for sample in records.read(Sample, path):
-            if sample.task_id not in tasks:
-                raise InputError(f"{path}: sample {sample.sample} of task '{sample.task_id}': no such task")
+        for sample in records.read(Sample, path, known=tasks):
             waiting.append(sample)
             yield sample
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import SandboxError
+from stages.llm.bench import Bench, expect_examples_to_pass
 from stages.llm.parsing import Draft, parse_answer
 from stages.llm.prompting import messages, shown
-from stages.llm.rounds import Bench, expect_examples_to_pass
 from stages.settings.spec import SpecSettings, load_spec, verify_settings
 from stages.settings.verify import VerifySettings
 from stages.verifiers import make
