@@ -30,6 +30,7 @@ CAPABILITIES_HEADER, NO_CAPABILITIES = struct.pack("=Ii", 0x20080522, 0), bytes(
 NOBODY = 65534
 MEGABYTE = 1 << 20
 INODES = 1 << 16  # of /tmp, and of /dev/shm: an empty file takes no room there, but kernel memory
+PROGRAM_FOLDER, PROGRAM_MB, PROGRAM_INODES = "/forge/program", 4, 1 << 10  # where a Python program's file lies
 
 
 def check(result: int, what: str) -> int:
@@ -71,9 +72,11 @@ def end_with_parent() -> None:
 
 
 def fresh_mounts(tmp_mb: int) -> None:
-    """Mount an empty /tmp and /dev/shm (MiB each at most) and the new pid namespace's /proc over the shared ones."""
-    for folder in ("/tmp", "/dev/shm"):
-        _mount("tmpfs", folder, NOSUID | NODEV, f"size={tmp_mb}m,mode=1777,nr_inodes={INODES}")
+    """Mount an empty /tmp and /dev/shm (MiB each at most), a folder for a program's file, and the new pid namespace's
+    /proc over the shared ones."""
+    sizes = (("/tmp", tmp_mb, INODES), ("/dev/shm", tmp_mb, INODES), (PROGRAM_FOLDER, PROGRAM_MB, PROGRAM_INODES))
+    for folder, size, inodes in sizes:
+        _mount("tmpfs", folder, NOSUID | NODEV, f"size={size}m,mode=1777,nr_inodes={inodes}")
     narrow_proc()
 
 

@@ -12,7 +12,7 @@ import socket
 import traceback
 
 from candidate_peer import CandidatePeer
-from python_program import compile_source, new_module
+from python_script import PATH, compile_source, new_module, put_source
 from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400
@@ -27,11 +27,12 @@ def main(job: dict, channel: int) -> None:
     where the code does not compile or run; `loaded` when it has been run.
     """
     own = os.getpid()
-    code = compile_source(job["code"], "solution.py")
+    code = compile_source(job["code"])
     if isinstance(code, str):
         say(channel, compile=code)
         os._exit(0)
-    module = new_module("solution")
+    put_source(job["code"])
+    module = new_module("solution", PATH)
     connection = socket.socket(fileno=PEER)
     try:
         exec(code, module.__dict__)

@@ -13,7 +13,7 @@ import contextlib
 import marshal
 import re
 
-from python_program import BROKEN_SOURCE
+from python_script import BROKEN_SOURCE
 
 SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
     "setup",

@@ -7,6 +7,7 @@ of every process of the job. A job of a single process without output needs none
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import resource
@@ -262,7 +263,17 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def restore_streams() -> None:
-    """Fresh sys.stdin, stdout and stderr on descriptors 0-2, with nothing buffered from another process."""
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    """Fresh sys.stdin, stdout and stderr on descriptors 0-2, as the interpreter makes them, with nothing buffered from
+    another process."""
+    sys.stdin = sys.__stdin__ = _stream(0, "stdin", "r", "surrogateescape")
+    sys.stdout = sys.__stdout__ = _stream(1, "stdout", "w", "surrogateescape")
+    sys.stderr = sys.__stderr__ = _stream(2, "stderr", "w", "backslashreplace")
+
+
+def _stream(descriptor: int, name: str, mode: str, errors: str) -> io.TextIOWrapper:
+    buffer = open(descriptor, f"{mode}b", closefd=False)  # noqa: SIM115 - lives as long as the process
+    buffer.raw.name = f"<{name}>"
+    # On Linux "\r\n" comes through as it is, in both directions.
+    stream = io.TextIOWrapper(buffer, "utf-8", errors, newline="\n", line_buffering=name == "stderr")
+    stream.mode = mode
+    return stream

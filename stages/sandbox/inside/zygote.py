@@ -75,7 +75,8 @@ def main() -> None:
     end_with_parent()
     control = socket.socket(fileno=int(sys.argv[1]))
     wish = json.loads(_line(control))
-    site.setquit()  # exit() and quit(), which programs use, are not there without the site module
+    for builtin in (site.setquit, site.setcopyright, site.sethelper):  # exit() and such, which the site module makes
+        builtin()
     for name in wish["preload"]:
         module = importlib.import_module(name)
         if hasattr(module, "warm"):
