@@ -59,6 +59,7 @@ from confine import (
     forget_connections,
     fresh_mounts,
     narrow_proc,
+    set_thread_stacks,
     shut_zygote_in,
 )
 from python_program import empty_folders, look_fresh
@@ -82,6 +83,7 @@ def main() -> None:
         if hasattr(module, "warm"):
             module.warm()
     warnings.simplefilter("ignore")
+    set_thread_stacks()
     forget_connections()
     restore_streams()
     look_fresh()
