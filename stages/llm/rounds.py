@@ -79,7 +79,8 @@ class Bench:
 
 
 def _changed(task: Task, mark: str, **changes: Any) -> Task:
-    fields = {name: getattr(task, name) for name in ("language", "prompt", "verifier", "entry_point", "tests", "cases")}
+    names = ("language", "prompt", "verifier", "entry_point", "tests", "cases", "compare")
+    fields = {name: getattr(task, name) for name in names}
     return Task(task_id=f"{task.task_id}#{mark}", **{**fields, **changes})
 
 

@@ -91,9 +91,8 @@ class CFamily(Compiled):
             return f"{' and '.join(missing)} not found; {self.packages}"
         headers = self._headers()
         commands = [self.command(language) for language in self.drivers]
-        key = value_hash(
-            [self.fingerprint(), commands, ASSERT_HEADER, EVIDENCE, THREAD_STACKS, _stamps([*headers, *OWN_SOURCES])]
-        )
+        made = [ASSERT_HEADER, EVIDENCE, THREAD_STACKS]
+        key = value_hash([self.fingerprint(), commands, made, _stamps([*headers, *OWN_SOURCES])])
         self.workshop = Workshop(self.name, key)
         self.workshop.make(self._fill)
         self.view = View(folders=self.workshop.folders, tmp_mb=self.settings.limits.tmp_mb)

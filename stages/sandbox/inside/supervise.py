@@ -83,7 +83,7 @@ class Supervisor:
 
 @dataclass(frozen=True)
 class Used:
-    """What a process and those that it has waited for have used: CPU seconds, and the most memory of one of them (KB)."""
+    """What a process and those that it has waited for have used: CPU seconds, and the memory of the largest (KB)."""
 
     cpu: float
     peak: int
