@@ -76,7 +76,7 @@ def same_tasks(a: dict[str, Task], b: dict[str, Task]) -> tuple[list[str], list[
 
 
 def _judged(task: Task) -> list[Any]:
-    return [task.language, task.prompt, task.verifier, task.entry_point, task.tests, task.cases]
+    return [task.language, task.prompt, task.verifier, task.entry_point, task.tests, task.cases, task.compare]
 
 
 def summary(found: Comparison, a: Side, b: Side) -> Table:

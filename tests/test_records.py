@@ -105,3 +105,32 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         fail()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("compare", "message"),
+    [
+        ("exakt", 'field \'compare\': expected "exact", "tokens", "float", or such as'),
+        (3, "field 'compare': expected string or object, found 3"),
+        ({"float": {"abs": -1}}, "field 'compare': 'abs': expected a number from 0, found -1"),
+        ({"float": {"rel": 1}}, "field 'compare': 'rel': expected a number from 0 to less than 1, found 1"),
+        ({"float": {"abs": True}}, "field 'compare': 'abs': expected a number from 0, found true"),
+        ({"float": {"digits": 6}}, "field 'compare': expected"),
+        ({"tokens": {"ignore_case": 1}}, "field 'compare': 'ignore_case': expected true or false, found 1"),
+        ({"tokens": {}, "float": {}}, "field 'compare': expected"),
+    ],
+)
+def test_a_rule_of_comparison_that_is_none_is_named(tmp_path: Path, compare: object, message: str) -> None:
+    task = json.loads(records.encode(make_task(0)))
+    path = write_lines(tmp_path / "t.jsonl", [json.dumps({**task, "compare": compare})])
+    with pytest.raises(InputError) as error:
+        records.read_tasks(path)
+    assert f"t.jsonl:1: {message}" in str(error.value)
+
+
+def test_a_rule_of_comparison_is_written_where_it_is_not_the_usual_one(tmp_path: Path) -> None:
+    tasks = [make_task(0), make_task(1, compare={"float": {"abs": 1e-6}}), make_task(2, compare="tokens")]
+    path = tmp_path / "t.jsonl"
+    records.write(path, tasks)
+    assert records.read_tasks(path) == tasks
+    assert ["compare" in line for line in path.read_text().splitlines()] == [False, True, True]

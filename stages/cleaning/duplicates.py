@@ -206,7 +206,7 @@ def of_task(task: Task) -> Features:
     if task.tests.strip() or task.cases:
         # Case counts here: tests of `upper` and of `lower` differ in nothing else.
         named = " ".join(without_name(task.tests, task.entry_point, "\0").split())
-        tests = digest(task.language, named, json.dumps(task.cases, sort_keys=True))
+        tests = digest(task.language, named, json.dumps([task.cases, task.compare], sort_keys=True))
     return Features(
         whole=digest(task.language, squeezed(task.prompt), (code or tests or b"").hex()),
         prints=(code,) if code and len(tokens) >= ONE_LINER else (),

@@ -8,7 +8,7 @@ from stages.common.records import Task
 
 def problem(task: Task) -> str:
     """What tasks with several solutions of one problem have in common: what is asked, and how it is judged."""
-    return json.dumps([task.prompt, task.language, task.tests, task.cases], sort_keys=True)
+    return json.dumps([task.prompt, task.language, task.tests, task.cases, task.compare], sort_keys=True)
 
 
 def sampled_tasks(tasks: list[Task], which: Literal["all", "undemonstrated"]) -> list[Task]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.common import records
+from stages.common.comparing import EXACT
 from stages.common.demonstrations import CYCLE as DEMONSTRATION
 from stages.common.errors import InputError
 from stages.common.files import value_hash
@@ -47,8 +48,9 @@ class Origin:
 
 
 def tests_hash(task: Task) -> str:
-    """Digest of what judges a task's solutions: verifier, entry point, tests, cases."""
-    return value_hash([task.verifier, task.entry_point, task.tests, task.cases])
+    """Digest of what judges a task's solutions: verifier, entry point, tests, cases, how outputs are compared."""
+    parts = [task.verifier, task.entry_point, task.tests, task.cases]
+    return value_hash(parts if task.compare == EXACT else [*parts, task.compare])
 
 
 def parent_of(revision: Revision, checkpoint: str, copied: bool) -> str | None:

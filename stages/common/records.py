@@ -18,6 +18,7 @@ from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
+from stages.common.comparing import EXACT, parse_comparison
 from stages.common.errors import InputError
 from stages.common.files import replacing
 from stages.common.json_reader import decode
@@ -35,8 +36,9 @@ class Task:
     """A programming task and how its solutions are judged.
 
     `verifier` is a registry name or `module:Class`. `tests` is test source ("" if none); `cases` are
-    {"stdin", "stdout"} pairs ([] if none). `reference` is a known-good solution where one is published, `reasoning`
-    the thoughts that came with it (what stood between <think> and </think>).
+    {"stdin", "stdout"} pairs ([] if none), compared as `compare` says (common/comparing.py). `reference` is a
+    known-good solution where one is published, `reasoning` the thoughts that came with it (what stood between <think>
+    and </think>).
     """
 
     task_id: str
@@ -50,6 +52,7 @@ class Task:
     reasoning: str | None = None
     source: str | None = None
     meta: dict = field(default_factory=dict)
+    compare: str | dict = EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,10 @@ def _check(record: Any, where: str) -> None:
             pair = isinstance(case, dict) and [case.get("stdin"), case.get("stdout")]
             if not pair or not all(isinstance(text, str) for text in pair):
                 raise InputError(f"{where}: field 'cases': item {number}: expected strings 'stdin' and 'stdout'")
+        try:
+            parse_comparison(record.compare)
+        except ValueError as error:
+            raise InputError(f"{where}: field 'compare': {error}") from None
     elif isinstance(record, Sample | Verdict):
         if not 0 <= record.sample < MAX_SAMPLES_PER_TASK:
             raise InputError(f"{where}: field 'sample': expected 0..{MAX_SAMPLES_PER_TASK - 1}, found {record.sample}")

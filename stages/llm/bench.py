@@ -112,7 +112,8 @@ def for_stubs(settings: VerifySettings) -> VerifySettings:
 
 
 def _changed(task: Task, mark: str, **changes: Any) -> Task:
-    fields = {name: getattr(task, name) for name in ("language", "prompt", "verifier", "entry_point", "tests", "cases")}
+    names = ("language", "prompt", "verifier", "entry_point", "tests", "cases", "compare")
+    fields = {name: getattr(task, name) for name in names}
     return Task(task_id=f"{task.task_id}#{mark}", **{**fields, **changes})
 
 

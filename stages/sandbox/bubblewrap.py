@@ -24,6 +24,7 @@ from stages.sandbox.interpreter import Interpreter, find
 INSIDE = Path(__file__).parent / "inside"
 INSIDE_AT = "/forge/inside"
 PACKAGES_AT = "/forge/packages"
+PROGRAM_AT, PROGRAM_MB = "/forge/program", 4  # where a Python program's file lies; as inside/confine.py has it
 HOST_NAME = "forge"
 SPARE_USER = 65534
 ENVIRONMENT = {
@@ -102,12 +103,17 @@ def arguments(view: View, proc: bool) -> list[str]:
     args += ["--proc", "/proc"] if proc else ["--size", "4096", "--tmpfs", "/proc"]
     # Folders that bubblewrap makes on the way to a bind are closed to all but root otherwise.
     binds = [args[at + 2] for at, arg in enumerate(args) if arg == "--ro-bind"]
-    folders = {"/etc", INSIDE_AT, PACKAGES_AT, *(str(Path(at).parent) for at in (*binds, *dict(view.folders)))}
+    folders = {
+        "/etc",
+        INSIDE_AT,
+        PACKAGES_AT,
+        PROGRAM_AT,
+        *(str(Path(at).parent) for at in (*binds, *dict(view.folders))),
+    }
     made = sorted({str(parent) for folder in folders for parent in (Path(folder), *Path(folder).parents)} - {"/"})
     args = [*(part for folder in made for part in ("--dir", folder)), *args]
-    size = str(view.tmp_mb << 20)
-    for folder in ("/tmp", "/dev/shm"):
-        args += ["--size", size, "--perms", "1777", "--tmpfs", folder]
+    for folder, size in (("/tmp", view.tmp_mb), ("/dev/shm", view.tmp_mb), (PROGRAM_AT, PROGRAM_MB)):
+        args += ["--size", str(size << 20), "--perms", "1777", "--tmpfs", folder]
     args += ["--ro-bind", _scripts(), INSIDE_AT]
     for path in view.packages:
         args += ["--ro-bind", path, f"{PACKAGES_AT}/{Path(path).name}"]

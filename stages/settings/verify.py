@@ -12,7 +12,9 @@ class Limits(Settings):
 
     cpu_seconds: int = Field(10, ge=1, description="CPU time of one run (s): a module with all its tests, or one case")
     wall_factor: float = Field(3.0, ge=1, description="wall-clock limit as a multiple of the CPU limit, plus 2 s")
-    memory_mb: int = Field(1024, ge=64, description="address space per process, and memory of all together (MiB)")
+    memory_mb: int = Field(
+        1024, ge=64, description="memory of a process, and of all together, beside thread stacks (MiB)"
+    )
     processes: int = Field(64, ge=8, description="processes and threads at once")
     file_mb: int = Field(64, ge=1, description="size of one written file (MiB)")
     tmp_mb: int = Field(256, ge=8, description="size of /tmp (MiB); lives in memory")
@@ -45,7 +47,7 @@ class CompilerSettings(Settings):
         (), strict=False, description="checks that are compiled in; what they find is a runtime error"
     )
     compile_cpu_seconds: int = Field(60, ge=1, description="CPU time of one compilation (s)")
-    compile_memory_mb: int = Field(4096, ge=256, description="address space of a compiler process (MiB)")
+    compile_memory_mb: int = Field(4096, ge=256, description="memory of a compiler process (MiB)")
 
 
 class GccSettings(CompilerSettings):
@@ -85,7 +87,7 @@ class RustSettings(Settings):
         description="crates of that folder that solutions may use, as NAME, NAME=VERSION or NAME[FEATURE,FEATURE]",
     )
     compile_cpu_seconds: int = Field(60, ge=1, description="CPU time of one compilation (s)")
-    compile_memory_mb: int = Field(4096, ge=256, description="address space of a compiler process (MiB)")
+    compile_memory_mb: int = Field(4096, ge=256, description="memory of a compiler process (MiB)")
 
 
 class MsvcSettings(Settings):

@@ -12,6 +12,7 @@ from stages.common.records import Task
 from stages.common.thinking import END_THINK, THINK, drop_thinking
 from stages.settings.sources import CodeforcesSettings
 from stages.sources import Row
+from stages.sources.codeforces_judging import accepts_any, comparison
 from stages.sources.hub import rows as hub_rows
 from stages.sources.split import split_of
 
@@ -52,18 +53,22 @@ def load(source: str, how: Language, settings: CodeforcesSettings, hub: str | No
 
 
 def lacks(row: dict, settings: CodeforcesSettings) -> str | None:
-    """What the row lacks that a task needs."""
+    """What the row lacks that a task needs; the first of several."""
     if not all(isinstance(row[column], str) and row[column].strip() for column in ("id", "description")):
         return "no_statement"
-    if not isinstance(row["generation"], str) or not row["generation"].strip():
-        return "no_program"
-    if row["finish_reason"] == "length":
-        return "unfinished"
-    if text(row["interaction_format"]):
-        return "interactive"
-    if not cases(row["examples"]) and not settings.keep_unverified:
-        return "no_examples"
-    return None
+    found = {
+        "no_program": not isinstance(row["generation"], str) or not row["generation"].strip(),
+        "unfinished": row["finish_reason"] == "length",
+        "interactive": bool(text(row["interaction_format"])),
+        "no_examples": not cases(row["examples"]) and not settings.keep_unverified,
+        "any_answer": accepts_any(*rules(row)),
+    }
+    return next((reason for reason, lacking in found.items() if lacking), None)
+
+
+def rules(row: dict) -> tuple[str, str, str]:
+    """Where a row says what counts as right: description, output format, note."""
+    return text(row["description"]), text(row["output_format"]), text(row["note"])
 
 
 def text(value: Any) -> str:
@@ -137,4 +142,5 @@ def task(row: dict, name: str, source: str, how: Language) -> Task | None:
         reasoning=reasoning(row["generation"]),
         source=source,
         meta=meta,
+        compare=comparison(*rules(row)),
     )

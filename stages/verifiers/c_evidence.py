@@ -274,3 +274,23 @@ KEYWORDS = _words(
     defined assert main operator and or not xor int char bool double float long short unsigned signed void auto
     static_cast const_cast reinterpret_cast dynamic_cast _Static_assert _Alignof typeof __typeof__"""
 )
+
+# Part of every program: threads get stacks of 8 MiB, the system's default. Otherwise each gets as much as the first
+# thread may have, and a dozen of them use up all memory. inside/confine.py counts on that size.
+THREAD_STACKS = """\
+#ifdef __linux__
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <pthread.h>
+#pragma weak pthread_attr_init
+#pragma weak pthread_attr_setstacksize
+#pragma weak pthread_setattr_default_np
+__attribute__((constructor)) static void forge_thread_stacks(void) {
+    pthread_attr_t attributes;
+    if (!pthread_attr_init || !pthread_attr_setstacksize || !pthread_setattr_default_np) return;
+    if (pthread_attr_init(&attributes)) return;
+    if (!pthread_attr_setstacksize(&attributes, 8 << 20)) pthread_setattr_default_np(&attributes);
+}
+#endif
+"""

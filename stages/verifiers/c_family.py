@@ -23,7 +23,7 @@ from stages.sandbox import Sandbox, View
 from stages.settings.verify import CompilerSettings, VerifySettings
 from stages.verifiers import c_unit
 from stages.verifiers.base import SelfTest, expect_language
-from stages.verifiers.c_evidence import ASSERT_HEADER, EVIDENCE, REPORT_BYTES
+from stages.verifiers.c_evidence import ASSERT_HEADER, EVIDENCE, REPORT_BYTES, THREAD_STACKS
 from stages.verifiers.c_text import CText
 from stages.verifiers.compiled import PROGRAM, Build, Compiled, Diagnosis
 from stages.verifiers.linking import link_command
@@ -91,7 +91,8 @@ class CFamily(Compiled):
             return f"{' and '.join(missing)} not found; {self.packages}"
         headers = self._headers()
         commands = [self.command(language) for language in self.drivers]
-        key = value_hash([self.fingerprint(), commands, ASSERT_HEADER, EVIDENCE, _stamps([*headers, *OWN_SOURCES])])
+        made = [ASSERT_HEADER, EVIDENCE, THREAD_STACKS]
+        key = value_hash([self.fingerprint(), commands, made, _stamps([*headers, *OWN_SOURCES])])
         self.workshop = Workshop(self.name, key)
         self.workshop.make(self._fill)
         self.view = View(folders=self.workshop.folders, tmp_mb=self.settings.limits.tmp_mb)
@@ -144,18 +145,9 @@ class CFamily(Compiled):
             workshop.expect([*self._compile(language), "-MD", "-MF", f"{workshop.at}/good.d", "-c", good, "-o", target])
             # Some flags have the compiler read files of its own that are no headers.
             roots |= {os.path.normpath(path) for path in prerequisites((workshop.path / "good.d").read_text())}
-            evidence = [
-                *self.command(language),
-                "-w",
-                "-fno-sanitize=all",
-                "-x",
-                LANGUAGES[language],
-                "-",
-                "-c",
-                "-o",
-                self._evidence(language),
-            ]
-            workshop.expect(evidence, EVIDENCE)
+            plain = [*self.command(language), "-w", "-fno-sanitize=all", "-x", LANGUAGES[language], "-", "-c", "-o"]
+            workshop.expect([*plain, self._evidence(language)], EVIDENCE)
+            workshop.expect([*plain, self._thread_stacks(language)], THREAD_STACKS)
             asked = workshop.expect([*self.command(language), "-E", "-v", "-x", LANGUAGES[language], "-"])
             for line in _between(asked, "#include <...>", "End of search"):
                 roots |= _places(line.strip())
@@ -237,10 +229,14 @@ class CFamily(Compiled):
     def _link_step(self, language: str, *objects: str) -> dict:
         words = self._linking[language]
         at = words.index(OBJECT)
+        objects = (*objects, self._thread_stacks(language))
         return {"argv": [*words[:at], *objects, *words[at:]], "limits": self._compile_limits(), "needed": True}
 
     def _evidence(self, language: str) -> str:
         return f"{self.workshop.at}/evidence-{language}.o"
+
+    def _thread_stacks(self, language: str) -> str:
+        return f"{self.workshop.at}/stacks-{language}.o"
 
     def _compile_limits(self) -> dict:
         return self.settings.limits.job(

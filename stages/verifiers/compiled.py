@@ -145,7 +145,7 @@ class Compiled(Verifier):
         if build.run is None:
             return _only_compiled(reward, self.unrun(task), len(task.cases))
         if task.cases:
-            return combine(judge_cases(reports, task.cases), len(task.cases), failed_reward=reward)
+            return combine(judge_cases(reports, task), len(task.cases), failed_reward=reward)
         trouble = run_trouble(reports[0])
         return Finding(reward, *trouble) if trouble else Finding(RUNS, RAN, "no tests")
 

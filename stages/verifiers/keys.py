@@ -74,7 +74,7 @@ class Keys:
     def _begin(self, task: Task) -> Any:
         """The digest of a task, to be continued with the code."""
         parts = [self.versions[task.verifier], task.verifier, task.language, task.prompt, task.entry_point]
-        parts += [task.tests, task.cases]
+        parts += [task.tests, task.cases, task.compare]
         if task.verifier in self._foreign:  # ours look at nothing else
             parts += [task.task_id, task.reference, task.source, task.meta]
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20)

@@ -97,7 +97,7 @@ def judge(task: Task, report: Report, evidence: Evidence | None, reward: float) 
         trouble = run_trouble(runs[0])
         return Finding(reward, *trouble) if trouble else Finding(RUNS, RAN, "no tests")
     tests = [_judge_tests(runs.pop(0), evidence.secret)] if evidence else []
-    return combine([*tests, *judge_cases(runs, task.cases)], count_tests(task), failed_reward=reward)
+    return combine([*tests, *judge_cases(runs, task)], count_tests(task), failed_reward=reward)
 
 
 def _judge_tests(run: dict, secret: str) -> Test:

@@ -3,6 +3,9 @@
 import signal
 from dataclasses import dataclass
 
+from stages.common.comparing import EXACT, parse_comparison
+from stages.common.records import Task
+from stages.verifiers.outputs import difference, same
 from stages.verifiers.verdicts import (
     PASS,
     RESOURCE_LIMIT,
@@ -13,7 +16,6 @@ from stages.verifiers.verdicts import (
     TIMEOUT,
     WRONG_ANSWER,
     Finding,
-    same_output,
 )
 
 LIMITS = {
@@ -22,7 +24,6 @@ LIMITS = {
     "output": (RESOURCE_LIMIT, "too much output"),
     "memory": (RESOURCE_LIMIT, "too much memory"),
 }
-SHOWN = 40  # characters of an output
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +56,23 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def judge_cases(runs: list[dict], cases: list[dict]) -> list[Test]:
-    """The cases that were run, in order; there are fewer runs than cases where a limit ended the job."""
+def judge_cases(runs: list[dict], task: Task) -> list[Test]:
+    """The task's cases that were run, in order; there are fewer runs than cases where a limit ended the job."""
     return [
-        judge_run(number, run, case["stdout"]) for number, (run, case) in enumerate(zip(runs, cases, strict=False), 1)
+        judge_run(number, run, case["stdout"], task.compare)
+        for number, (run, case) in enumerate(zip(runs, task.cases, strict=False), 1)
     ]
 
 
-def judge_run(number: int, run: dict, expected: str) -> Test:
-    """Case `number` (from 1) of a program."""
+def judge_run(number: int, run: dict, expected: str, compare: str | dict = EXACT) -> Test:
+    """Case `number` (from 1) of a program; `compare` is the task's."""
     trouble = run_trouble(run)
     if trouble:
         return Test(trouble[0], f"case {number}: {trouble[1]}")
-    if same_output(run["stdout"], expected):
+    rule = parse_comparison(compare)
+    if same(run["stdout"], expected, rule):
         return Test(None)
-    return Test(WRONG_ANSWER, f"case {number}: expected {_show(expected)}, found {_show(run['stdout'])}")
-
-
-def _show(text: str) -> str:
-    text = text.strip()
-    return repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")
+    return Test(WRONG_ANSWER, f"case {number}: {difference(run['stdout'], expected, rule)}")
 
 
 def combine(tests: list[Test], total: int, failed_reward: float) -> Finding:

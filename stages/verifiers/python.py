@@ -100,7 +100,7 @@ class Python(Verifier):
         if not task.cases:
             trouble = run_trouble(report["runs"][0])
             return Finding(CLEAN, *trouble) if trouble else Finding(RUNS, RAN, "no tests")
-        return combine(judge_cases(report["runs"], task.cases), len(task.cases), failed_reward=CLEAN)
+        return combine(judge_cases(report["runs"], task), len(task.cases), failed_reward=CLEAN)
 
     def _tests(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         judge_view = self._judge_view(task.tests)

@@ -91,10 +91,11 @@ def tidy(text: str) -> str:
 
 def same_output(found: str, expected: str) -> bool:
     """As judges compare: CRLF is LF; white space at line ends and blank lines at the end do not count."""
-    return _lines(found) == _lines(expected)
+    return lines_of(found) == lines_of(expected)
 
 
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
+    """The lines of an output, without what does not count."""
     lines = [line.rstrip(" \t\r\f\v") for line in text.replace("\r\n", "\n").split("\n")]
     while lines and not lines[-1]:
         lines.pop()

@@ -253,3 +253,56 @@ def test_the_cpp_programs_with_examples_pass_but_one(tmp_path: Path) -> None:
     # Several solutions of one problem stay on one side.
     sides = [{task.meta["problem"] for task in found.splits[split]} for split in ("train", "validation")]
     assert all(sides) and not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize(
+    ("said", "compare"),
+    [
+        ("Print the answer.", "exact"),
+        ("The absolute or relative error must not exceed $$$10^{-6}$$$.", {"float": {"abs": 1e-6, "rel": 1e-6}}),
+        ("It is right if its relative error is at most 10 - 4.", {"float": {"rel": 1e-4}}),
+        ("Absolute error up to 1e-9 is fine: at most that.", {"float": {"abs": 1e-9}}),
+        ("An absolute error of less than 0.001 is allowed.", {"float": {"abs": 1e-3}}),
+        ("Print the number with at least six digits after the point.", {"float": {"abs": 1e-6}}),
+        ("Print the number with exactly 6 digits after the point.", "exact"),
+        ("Print YES or NO. You may print each letter in any case (upper or lower).", {"tokens": {"ignore_case": True}}),
+        ('Print "Yes" or "No" (case insensitive).', {"tokens": {"ignore_case": True}}),
+        ("In any case there is one.", "exact"),
+    ],
+)
+def test_how_an_output_is_compared(tmp_path: Path, said: str, compare: str | dict) -> None:
+    (task,) = tasks(tmp_path, [row(output_format=said)], validation=0.0)["train"]
+    assert task.compare == compare
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "If there are multiple solutions, print any of them.",
+        "If there are several ways, Heidi will be satisfied with any of those.",
+        "Print any way to split it.",
+        "You can print the edges in any order.",
+        "Any valid answer will do.",
+        "If you output any other positive number instead of 1, it will also be recognized as 1.",
+    ],
+)
+def test_problems_with_several_right_answers_are_left_out(tmp_path: Path, said: str) -> None:
+    rows = [row(), row(id="2/A", output_format=said)]
+    write_codeforces(tmp_path / "hub", rows)
+    found = prepared(tmp_path, "codeforces_python", {"validation": 0.0}, tmp_path / "hub")
+    assert found.ids() == ["codeforces_python/1/A/row-0"]
+    assert found.metrics["dropped_any_answer_ids"] == ["codeforces_python/2/A/row-1"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Do not print any extra spaces.",
+        "Count the different strings that you get by any number of operations.",
+        "Print the answers in the order of the queries.",
+        "If there are several answers, print the smallest.",
+        "You can print each letter in any case.",
+    ],
+)
+def test_problems_with_one_right_answer_are_kept(tmp_path: Path, said: str) -> None:
+    assert tasks(tmp_path, [row(output_format=said)], validation=0.0)["train"]

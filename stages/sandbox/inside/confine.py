@@ -29,7 +29,12 @@ LAST_CAPABILITY = 63
 CAPABILITIES_HEADER, NO_CAPABILITIES = struct.pack("=Ii", 0x20080522, 0), bytes(24)
 NOBODY = 65534
 MEGABYTE = 1 << 20
+# A thread's stack, the system's default whatever the limit on the first thread's, and what the C library reserves for a
+# thread's allocations. Reserved address space is no memory, and how much of it there is depends on the cores.
+THREAD_STACK_MB, THREAD_RESERVE_MB = 8, 128
+ATTRIBUTE_BYTES = 256  # more than any C library's pthread_attr_t takes
 INODES = 1 << 16  # of /tmp, and of /dev/shm: an empty file takes no room there, but kernel memory
+PROGRAM_FOLDER, PROGRAM_MB, PROGRAM_INODES = "/forge/program", 4, 1 << 10  # where a Python program's file lies
 
 
 def check(result: int, what: str) -> int:
@@ -71,9 +76,11 @@ def end_with_parent() -> None:
 
 
 def fresh_mounts(tmp_mb: int) -> None:
-    """Mount an empty /tmp and /dev/shm (MiB each at most) and the new pid namespace's /proc over the shared ones."""
-    for folder in ("/tmp", "/dev/shm"):
-        _mount("tmpfs", folder, NOSUID | NODEV, f"size={tmp_mb}m,mode=1777,nr_inodes={INODES}")
+    """Mount an empty /tmp and /dev/shm (MiB each at most), a folder for a program's file, and the new pid namespace's
+    /proc over the shared ones."""
+    sizes = (("/tmp", tmp_mb, INODES), ("/dev/shm", tmp_mb, INODES), (PROGRAM_FOLDER, PROGRAM_MB, PROGRAM_INODES))
+    for folder, size, inodes in sizes:
+        _mount("tmpfs", folder, NOSUID | NODEV, f"size={size}m,mode=1777,nr_inodes={inodes}")
     narrow_proc()
 
 
@@ -139,12 +146,22 @@ def become_trusted() -> None:
     install(libc, JOB_FILTER)
 
 
+def set_thread_stacks() -> None:
+    """Let new threads of this process and its forks have the stack that is the default on most systems: otherwise it
+    is as large as the limit on the first thread's stack was when this interpreter started."""
+    if hasattr(libc, "pthread_setattr_default_np"):
+        attributes = ctypes.create_string_buffer(ATTRIBUTE_BYTES)
+        libc.pthread_attr_init(attributes)
+        libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(THREAD_STACK_MB * MEGABYTE))
+        libc.pthread_setattr_default_np(attributes)
+
+
 def become_untrusted(limits: dict) -> None:
     """Last step in the process that runs untrusted code: limits on what it and its children may use.
 
-    `limits`: cpu_seconds, memory_mb (address space), processes, file_mb, open_files, stack_mb. CPU time counts from
-    here. The process is the kernel's first choice when memory runs out. Process 1 of a namespace gets no SIGXCPU, so
-    the limit on CPU time ends it at once.
+    `limits`: cpu_seconds, memory_mb (allocated, beside the stacks of as many threads as there may be), processes,
+    file_mb, open_files, stack_mb. CPU time counts from here. The process is the kernel's first choice when memory runs
+    out. Process 1 of a namespace gets no SIGXCPU, so the limit on CPU time ends it at once.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     libc.prctl(SET_DUMPABLE, 1, 0, 0, 0)
@@ -153,9 +170,12 @@ def become_untrusted(limits: dict) -> None:
         os.write(descriptor, b"1000")
         os.close(descriptor)
     cpu = limits["cpu_seconds"]
+    allocated = limits["memory_mb"] + limits["processes"] * THREAD_STACK_MB
+    addresses = allocated + limits["processes"] * THREAD_RESERVE_MB
     for kind, soft, hard in (
         (resource.RLIMIT_CPU, cpu, cpu if os.getpid() == 1 else cpu + 1),
-        (resource.RLIMIT_AS, limits["memory_mb"] * MEGABYTE, None),
+        (resource.RLIMIT_DATA, allocated * MEGABYTE, None),
+        (resource.RLIMIT_AS, addresses * MEGABYTE, None),
         (resource.RLIMIT_NPROC, limits["processes"] + residents, None),
         (resource.RLIMIT_FSIZE, limits["file_mb"] * MEGABYTE, None),
         (resource.RLIMIT_NOFILE, limits["open_files"], None),

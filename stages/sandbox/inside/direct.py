@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable
 
 from confine import clone_into_namespaces, fork
-from supervise import HostGone, Watch, begin, end_of, kill_rest, reap, receive
+from supervise import HostGone, Used, Watch, begin, end_of, kill_rest, reap, receive
 
 
 def run(
@@ -43,12 +43,12 @@ def run(
     if shut_in:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-        status, used = os.wait4(child, 0)[1:]
-        cpu = used.ru_utime + used.ru_stime
+        status, usage = os.wait4(child, 0)[1:]
+        used = Used.of(usage)
     else:
         kill_rest(child)
-        status, cpu = reap(child)
-    return None if gone else {**end_of(status, cpu, limit, limits), "stdout": "", "stderr": ""}
+        status, used = reap(child)
+    return None if gone else {**end_of(status, used, limit, limits), "stdout": "", "stderr": ""}
 
 
 def _become(

@@ -13,7 +13,7 @@ import sys
 import traceback
 
 from candidate_peer import CandidatePeer
-from python_program import compile_source, new_module
+from python_script import PATH, compile_source, new_module, put_source
 from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400
@@ -29,11 +29,12 @@ def main(job: dict, channel: int) -> None:
     where the code does not compile or run; `loaded` when it has been run.
     """
     own = os.getpid()
-    code = compile_source(job["code"], "solution.py")
+    code = compile_source(job["code"])
     if isinstance(code, str):
         say(channel, compile=code)
         os._exit(0)
-    module = new_module("solution")
+    put_source(job["code"])
+    module = new_module("solution", PATH)
     connection = socket.socket(fileno=PEER)
     deeper = _depth() + 1  # `exec` counts as well
     sys.setrecursionlimit(sys.getrecursionlimit() + deeper)

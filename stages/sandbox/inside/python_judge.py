@@ -28,7 +28,7 @@ import remote
 from confine import SET_DUMPABLE, libc
 from judge_peer import MISSING, Builtins, Gone, JudgePeer, Names, Solution
 from python_candidate import describe, kind_of
-from python_program import new_module
+from python_script import new_module
 from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 
 from python_assertions import EXITS, MARKERS, Instrument, closure, definitions, here, name_of, references
-from python_program import BROKEN_SOURCE
+from python_script import BROKEN_SOURCE
 
 SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
     "setup",

@@ -3,23 +3,28 @@
 Runs inside the sandbox and imports the standard library alone.
 """
 
-import atexit
-import builtins
 import os
 import random
 import shutil
 import signal
 import sys
-import threading
-import traceback
 import types
 
+from confine import PROGRAM_FOLDER
+from python_ending import run_to_the_end
+from python_script import (
+    RecursionCounter,
+    become_script,
+    compile_source,
+    put_source,
+    wrong_encoding,
+)
 from supervise import Supervisor, restore_streams
 
 HERE = os.path.dirname(__file__)
 OWN_MODULES = tuple(name.removesuffix(".py") for name in os.listdir(HERE) if name.endswith(".py"))
-WRITABLE = ("/tmp", "/dev/shm")
-BROKEN_SOURCE = (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError)
+WRITABLE = ("/tmp", "/dev/shm", PROGRAM_FOLDER)
+counters: list[RecursionCounter] = []  # one, of the zygote and its forks
 
 
 def run(supervisor: Supervisor, job: dict) -> dict:
@@ -68,30 +73,13 @@ def _open_up(folder: str) -> None:
                 _open_up(entry.path)
 
 
-def compile_source(source: str, name: str) -> types.CodeType | str:
-    """The compiled module, or the first line of what is wrong with it."""
-    try:
-        return compile(source, name, "exec", dont_inherit=True)
-    except BROKEN_SOURCE as error:
-        line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
-        text = error.msg if isinstance(error, SyntaxError) else str(error)
-        return f"{line}{type(error).__name__}: {text}".rstrip(": ")
-
-
-def new_module(name: str) -> types.ModuleType:
-    """An empty module `name`."""
-    module = types.ModuleType(name)
-    module.__dict__["__builtins__"] = builtins
-    sys.modules[name] = module
-    return module
-
-
 def look_fresh() -> None:
     """Make the interpreter look like a fresh one; for the zygote, once.
 
     The sandbox's own modules go out of sight, so that `import steps` finds what the program means by it. Unseeded,
     `random` would make the verdicts of a rerun differ.
     """
+    counters.append(RecursionCounter())
     for own in OWN_MODULES:
         sys.modules.pop(own, None)
     sys.path = [path for path in sys.path if path != HERE]
@@ -100,34 +88,22 @@ def look_fresh() -> None:
 
 
 def _main(source: str, channel: int) -> None:
-    code = compile_source(source, "solution.py")
-    if isinstance(code, str):
+    code = compile_source(source)
+    unsound = wrong_encoding(source) if isinstance(code, str) else None
+    if isinstance(code, str) and unsound is None:
         os.write(channel, code.encode("utf-8", "backslashreplace")[:4096])
         os._exit(1)
     os.close(channel)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     restore_streams()
-    module = new_module("__main__")
-    os._exit(_exit_code(code, module))
+    put_source(source)
+    become_script()
+    run_to_the_end(lambda: _execute(code, unsound))
 
 
-def _exit_code(code: types.CodeType, module: types.ModuleType) -> int:
-    """Run to the end as the interpreter would, with threads joined and exit handlers called."""
-    result = 0
-    try:
-        exec(code, module.__dict__)
-    except SystemExit as error:
-        if error.code is not None and not isinstance(error.code, int):
-            print(error.code, file=sys.stderr)
-        result = 0 if error.code is None else error.code & 0xFF if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-        result = 1
-    try:
-        threading._shutdown()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:
-        result = result or 120
-    return result
+def _execute(code: types.CodeType, unsound: Exception | None) -> None:
+    if unsound:
+        raise unsound
+    for counter in counters:
+        counter.fill()
+    exec(code, sys.modules["__main__"].__dict__)

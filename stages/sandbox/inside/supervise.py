@@ -7,6 +7,7 @@ of every process of the job. A job of a single process without output needs none
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import resource
@@ -16,9 +17,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from confine import become_untrusted, fork
-from usage import PERIOD_SECONDS, UsageWatch
+from usage import PERIOD_SECONDS, UsageWatch, peak_passed
 
 BLOCK = 1 << 16
 CPU_SLACK_SECONDS = 0.5  # the kernel's account of a process is behind when the limit ends it: 0.24 s on a busy machine
@@ -70,23 +72,42 @@ class Supervisor:
             limit = watch.until_end()
         finally:
             kill_rest(child)
-        status, cpu = reap(child)
+        status, used = reap(child)
         watch.drain()
         for descriptor in (ours, *(pipe[0] for pipe in outputs)):
             os.close(descriptor)
         if limit is None and watch.overflowed():
             limit = "output"
-        return {**end_of(status, cpu, limit, limits), "stdout": watch.text(0), "stderr": watch.text(1)}
+        return {**end_of(status, used, limit, limits), "stdout": watch.text(0), "stderr": watch.text(1)}
 
 
-def end_of(status: int, cpu: float, limit: str | None, limits: dict) -> dict:
-    """exit, signal, limit and cpu of a process, from its wait status, CPU seconds, and the limit that ended it."""
+@dataclass(frozen=True)
+class Used:
+    """What a process and those that it has waited for have used: CPU seconds, and the memory of the largest (KB)."""
+
+    cpu: float
+    peak: int
+
+    @classmethod
+    def of(cls, usage: resource.struct_rusage) -> "Used":
+        """From what the kernel says."""
+        return cls(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+
+    def plus(self, other: "Used") -> "Used":
+        """With another process's."""
+        return Used(self.cpu + other.cpu, max(self.peak, other.peak))
+
+
+def end_of(status: int, used: Used, limit: str | None, limits: dict) -> dict:
+    """exit, signal, limit and cpu of a process, from its wait status, what it has used, and the limit that ended it."""
     killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     counted = limits["cpu_seconds"] - (CPU_SLACK_SECONDS if killed == signal.SIGKILL else 0)
-    if limit is None and (cpu >= counted or killed == signal.SIGXCPU):
+    if limit is None and (used.cpu >= counted or killed == signal.SIGXCPU):
         limit = "cpu"
+    if limit is None and peak_passed(used.peak, limits):
+        limit = "memory"
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
-    return {"exit": code, "signal": killed, "limit": limit, "cpu": cpu}
+    return {"exit": code, "signal": killed, "limit": limit, "cpu": used.cpu}
 
 
 def _socketpair() -> tuple[int, int]:
@@ -141,15 +162,14 @@ def kill_rest(child: int) -> None:
         os.kill(-1, signal.SIGKILL)
 
 
-def reap(child: int) -> tuple[int, float]:
-    """Wait status of `child`, and the CPU seconds of it and of all orphans that came to the caller."""
-    status, used = os.wait4(child, 0)[1:]
-    cpu = used.ru_utime + used.ru_stime
+def reap(child: int) -> tuple[int, Used]:
+    """Wait status of `child`, and what it and all orphans that came to the caller have used."""
+    status, usage = os.wait4(child, 0)[1:]
+    used = Used.of(usage)
     with contextlib.suppress(ChildProcessError):
         while True:
-            used = os.wait4(-1, 0)[2]
-            cpu += used.ru_utime + used.ru_stime
-    return status, cpu
+            used = used.plus(Used.of(os.wait4(-1, 0)[2]))
+    return status, used
 
 
 class Watch:
@@ -262,7 +282,17 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def restore_streams() -> None:
-    """Fresh sys.stdin, stdout and stderr on descriptors 0-2, with nothing buffered from another process."""
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    """Fresh sys.stdin, stdout and stderr on descriptors 0-2, as the interpreter makes them, with nothing buffered from
+    another process."""
+    sys.stdin = sys.__stdin__ = _stream(0, "stdin", "r", "surrogateescape")
+    sys.stdout = sys.__stdout__ = _stream(1, "stdout", "w", "surrogateescape")
+    sys.stderr = sys.__stderr__ = _stream(2, "stderr", "w", "backslashreplace")
+
+
+def _stream(descriptor: int, name: str, mode: str, errors: str) -> io.TextIOWrapper:
+    buffer = open(descriptor, f"{mode}b", closefd=False)  # noqa: SIM115 - lives as long as the process
+    buffer.raw.name = f"<{name}>"
+    # On Linux "\r\n" comes through as it is, in both directions.
+    stream = io.TextIOWrapper(buffer, "utf-8", errors, newline="\n", line_buffering=name == "stderr")
+    stream.mode = mode
+    return stream

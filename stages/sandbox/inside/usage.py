@@ -1,4 +1,6 @@
-"""What all processes of a job use together: resource limits bound each of them alone, and 64 times 1 GiB is much.
+"""What the processes of a job use together: resource limits bound each of them alone, and 64 times 1 GiB is much.
+
+A limit on what a process allocates leaves room for threads' stacks, so what it has in memory is looked at as well.
 
 Runs inside the sandbox and imports the standard library alone. Without /proc nothing can be seen, and nothing is
 limited here. What a process says of itself there begins with a name that it has chosen.
@@ -20,11 +22,11 @@ class UsageWatch:
     def __init__(self, limits: dict) -> None:
         self.memory = limits["memory_mb"] * KILOBYTES_PER_MEGABYTE
         self.cpu = limits["cpu_seconds"]
-        self.next = 0.0
+        self.next = time.monotonic() + PERIOD_SECONDS  # what is over sooner is judged by its end: see `peak_passed`
 
     def passed(self) -> str | None:
-        """The limit, "memory" or "cpu", or None; looks no more than once a period. A single process has its own limits,
-        and is not looked at.
+        """The limit, "memory" or "cpu", or None; looks no more than once a period. Of a single process the memory is
+        looked at alone: it has its own limit on CPU time.
 
         Pages that processes share, as after a fork, count once. Finding them out takes long, so that is done only where
         the sum with every page counted everywhere passes the limit.
@@ -34,11 +36,17 @@ class UsageWatch:
             return None
         self.next = now + PERIOD_SECONDS
         others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-        if len(others) < 2:
-            return None
         if sum(map(_resident, others)) > self.memory and sum(map(_share, others)) > self.memory:
             return "memory"
+        if len(others) < 2:
+            return None
         return "cpu" if sum(map(_cpu_seconds, others)) >= self.cpu else None
+
+
+def peak_passed(peak: int, limits: dict) -> bool:
+    """Whether a process that has ended, or one that it has waited for, had more than memory_mb in memory at any time;
+    `peak`: ru_maxrss, kilobytes."""
+    return peak > limits["memory_mb"] * KILOBYTES_PER_MEGABYTE
 
 
 def _resident(pid: str) -> int:

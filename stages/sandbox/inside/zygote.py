@@ -59,6 +59,7 @@ from confine import (
     forget_connections,
     fresh_mounts,
     narrow_proc,
+    set_thread_stacks,
     shut_zygote_in,
 )
 from python_program import empty_folders, look_fresh
@@ -75,12 +76,14 @@ def main() -> None:
     end_with_parent()
     control = socket.socket(fileno=int(sys.argv[1]))
     wish = json.loads(_line(control))
-    site.setquit()  # exit() and quit(), which programs use, are not there without the site module
+    for builtin in (site.setquit, site.setcopyright, site.sethelper):  # exit() and such, which the site module makes
+        builtin()
     for name in wish["preload"]:
         module = importlib.import_module(name)
         if hasattr(module, "warm"):
             module.warm()
     warnings.simplefilter("ignore")
+    set_thread_stacks()
     forget_connections()
     restore_streams()
     look_fresh()
