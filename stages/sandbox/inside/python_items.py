@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from _pytest.fixtures import FixtureLookupError
-from python_judge import collectors, is_theirs
+from python_judge import collectors, is_lacking, is_theirs
 
 FOLDER = Path("/tmp/tests")
 ARGUMENTS = ["-c", os.devnull, "--rootdir", str(FOLDER), "--noconftest", "--capture=sys", "-q"]
@@ -71,7 +71,7 @@ class _Collect:
         error = call.excinfo.value
         kind = self.results.kind_of(error)
         first = (str(error).splitlines() or [""])[0]
-        if isinstance(node, pytest.Collector) or _is_broken(node, error):
+        if isinstance(node, pytest.Collector) or is_lacking(error) or _is_broken(node, error):
             if is_theirs(error):
                 self.results.trouble(kind, node.name, f"{type(error).__name__}: {first}")
             else:

@@ -206,7 +206,7 @@ def _goes_on(results: _Results, kind: str, label: str, error: BaseException) -> 
     is_test = kind in (python_plan.TEST, python_plan.FUNCTION)
     if kind == python_plan.PRELUDE:
         return True
-    if kind == python_plan.IMPORT and isinstance(error, ImportError) and not _is_of_solution(error):
+    if is_lacking(error, kind == python_plan.IMPORT):
         results.say(missing=describe(error))
         return True
     if results.is_good_end(error):
@@ -221,9 +221,11 @@ def _goes_on(results: _Results, kind: str, label: str, error: BaseException) -> 
     return is_test
 
 
-def _is_of_solution(error: ImportError) -> bool:
-    """Whether the module under test lacks what the tests import, or failed to import something itself."""
-    return error.name == "solution" or is_theirs(error)
+def is_lacking(error: BaseException, importing: bool = False) -> bool:
+    """Whether the tests want a module that is not there, or (`importing`) something that a module does not hold; the
+    module under test does not count."""
+    kind = ImportError if importing else ModuleNotFoundError
+    return isinstance(error, kind) and error.name != "solution" and not is_theirs(error)
 
 
 def _end(results: _Results, exited: bool) -> None:
