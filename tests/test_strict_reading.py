@@ -149,7 +149,7 @@ def test_entry_points_are_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field", ["language", "verifier"])
 def test_names_of_a_task(tmp_path: Path, field: str) -> None:
-    for value in ("", "\ud800"):
+    for value in ("", " "):
         path = write_lines(tmp_path / "t.jsonl", [json.dumps({**TASK, field: value})])
         with pytest.raises(InputError, match=f"t.jsonl:1: field '{field}': expected a name"):
             list(records.read(Task, path))
