@@ -78,6 +78,17 @@ def whole(model: Path, beside: Path, compute: ComputeSettings) -> Iterator[Path]
         yield merged
 
 
+def expect_rows_for_tokens(model: Path) -> None:
+    """Raise InputError for a tokenizer with ids beyond the embedding's rows, of which no reader of GGUF makes sense."""
+    from stages.lm import adapters, load
+    from stages.lm.gguf_file import read_config
+    from stages.lm.merge import is_adapter
+
+    load.expect_checkpoint(model)
+    config = read_config(adapters.base_of(model) if is_adapter(model) else model)
+    load.expect_rows(config.get_text_config().vocab_size, load.load_tokenizer(model), model)
+
+
 def convert(model: Path, file: Path, kind: str, name: str, converter: Path | None, ready: Path | None) -> str:
     """Write `file`; returns by what. `converter` was asked for, `ready` is used where the package does not suffice.
 
@@ -125,13 +136,15 @@ def export(
 ) -> list[str]:
     """Write NAME-TYPE.gguf and Modelfile to the folder `out`, whole or not at all; returns lines that tell of them.
 
-    Raises as `convert` does, and HaloForgeError for a file that, read back, is not the model.
+    Raises as `convert` does, InputError, before anything is written, for a tokenizer that is longer than the
+    embedding, and HaloForgeError for a file that, read back, is not the model.
     """
     name = model.resolve().name
     expect_place(out, f"{name}-{kind}.gguf")
     from stages.lm.gguf_check import read_back
     from stages.lm.gguf_file import read_config
 
+    expect_rows_for_tokens(model)
     with whole(model, out, compute) as ordinary, naming_a_full_disk(out), replacing_directory(out) as folder:
         file = folder / f"{name}-{kind}.gguf"
         how = convert(ordinary, file, kind, name, converter, ready)

@@ -87,6 +87,21 @@ def test_the_order_in_which_answers_come_does_not_matter(place: Workplace) -> No
     assert json.loads(written[0][1])["kept"] == 12
 
 
+def test_answers_may_go_to_a_pipe(place: Workplace) -> None:
+    """Nothing can be read from there, and nothing takes its place; so it is with the other outputs."""
+    with Scripted(good) as server:
+        place.write(server)
+        place.run("--answers", "/dev/stdout", "--out", "/dev/fd/1")
+        asked = len(server.requests)
+        said = place.run("--answers", "/dev/stdout", "--metrics", "/dev/null")
+        assert len(server.requests) == 2 * asked
+        assert place.run("--answers", "metrics.json/x", code=1).startswith(
+            "error: metrics.json/x: expected a folder at metrics.json, found a file"
+        )
+    assert sum('"event": "answered"' in line for line in said.splitlines()) == asked
+    assert len(place.kept) == 4
+
+
 def test_failed_requests_are_tried_again(place: Workplace) -> None:
     steps = ["status 429 Retry-After=1", "status 500", "status 503", "cut", good]
     with Scripted(*steps) as server:
@@ -132,10 +147,11 @@ def test_what_is_malformed_or_wrong_is_counted_by_kind(place: Workplace) -> None
     ]
     with Scripted(*answers) as server:
         place.write(server, {"count": 3}, concurrency=1, attempts=6)
-        place.run()
+        said = place.run()
+    assert re.search(r"^adding/\w+/easy/\d+: the tests pass a solution that returns 1$", said, re.MULTILINE)
     figures = place.metrics
     assert figures["malformed"] == {"empty": 1, "refused": 1, "unfinished": 1, "unbalanced_fence": 1}
-    assert figures["dropped"] == {"duplicate": 1, "matches_forbidden": 1, "weak_tests": 2, "wrong_answer": 1}
+    assert figures["dropped"] == {"duplicate": 1, "matches_forbidden": 1, "passes_stub": 1, "weak_tests": 1, "wrong_answer": 1}
     assert figures["kept"] == 6 == len(place.kept)
 
 

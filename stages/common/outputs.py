@@ -102,7 +102,7 @@ def partial_of(out: Path) -> Path:
 def stream_to(path: Path) -> Iterator[IO[str]]:
     """Open a device, pipe, socket or descriptor for UTF-8 text. An OSError names `path`."""
     try:
-        with _opened(path) as file:
+        with os.fdopen(open_stream(path), "w", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
     except OSError as error:
@@ -117,16 +117,17 @@ def kind_of(path: Path) -> str:
     return kinds.get(stat.S_IFMT(mode), "a link" if stat.S_ISLNK(mode) else "a device")
 
 
-def _opened(path: Path) -> IO[str]:
+def open_stream(path: Path) -> int:
+    """A descriptor that writes to a device, pipe, socket or open descriptor."""
     number = descriptor_of(path)
     if number is not None:
-        return os.fdopen(os.dup(number), "w", encoding="utf-8", newline="\n")
+        return os.dup(number)
     if stat.S_ISSOCK(os.stat(path).st_mode):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
-            return os.fdopen(os.dup(connection.fileno()), "w", encoding="utf-8", newline="\n")
+            return os.dup(connection.fileno())
     # Without O_CREAT and O_TRUNC: should it vanish meanwhile, no file comes in its place.
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_NOCTTY), "w", encoding="utf-8", newline="\n")
+    return os.open(path, os.O_WRONLY | os.O_NOCTTY)
 
 
 def _make_folder(folder: Path, path: Path | str) -> None:

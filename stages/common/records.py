@@ -25,7 +25,6 @@ from stages.common.json_reader import decode
 
 MAX_SAMPLES_PER_TASK = 100_000
 WIDEST = 1 << 63
-SURROGATE = re.compile("[\ud800-\udfff]")
 SEARCHED = 10_000  # task ids that are compared with a wrong one
 CONTEXT = "context"  # finish_reason of samples whose prompt leaves no room in the model's context
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -188,7 +187,7 @@ def _check_names(task: Task, where: str) -> None:
     if not task.task_id:
         raise InputError(f"{where}: field 'task_id': expected a name, found an empty string")
     for name in ("language", "verifier"):
-        if not getattr(task, name).strip() or SURROGATE.search(getattr(task, name)):
+        if not getattr(task, name).strip():
             raise InputError(f"{where}: field '{name}': expected a name, found {json.dumps(getattr(task, name))[:60]}")
     if task.entry_point is not None and not is_entry_point(task.entry_point, task.language):
         raise InputError(

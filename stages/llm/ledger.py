@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.json_reader import decode
+from stages.common.outputs import expect_file_place, is_stream, open_stream
 from stages.settings.generate import CapSettings
 
 
@@ -80,13 +81,17 @@ class Ledger:
 
     def __init__(self, path: Path, cap: CapSettings) -> None:
         self.path, self.cap = path, cap
+        self._stream = is_stream(path)  # a device or a pipe: answers are passed on, and none is there before
         self._questions: dict[str, _Question] = {}
         self._spent = Cost()  # with the reserves of questions without an end
         self._in_flight = 0
         self._changed = threading.Condition()
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._stream:
+            self._file = open_stream(self.path)
+            return self
+        expect_file_place(self.path)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,7 +131,8 @@ class Ledger:
         except InputError as error:
             if not line.endswith(b"\n"):
                 return None
-            raise InputError(f"{error}; restore the line or remove it") from None
+            told = str(error).removeprefix(f"{where}: ")
+            raise InputError(f"{where}: not a line of an answers file: {told}; restore it or remove the line") from None
         if not isinstance(event, dict):
             if not line.endswith(b"\n"):
                 return None
@@ -166,7 +172,8 @@ class Ledger:
         try:
             while line:
                 line = line[os.write(self._file, line) :]
-            os.fsync(self._file)
+            if not self._stream:
+                os.fsync(self._file)
         except OSError as error:
             error.filename = str(self.path)
             raise

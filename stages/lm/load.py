@@ -95,7 +95,12 @@ def _expect_numbers(model: torch.nn.Module, path: Path) -> None:
 
 def expect_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase, path: Path | str) -> None:
     """Raise InputError for a tokenizer that gives ids which the model's embedding has no row for."""
-    rows, needed = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values()) + 1
+    expect_rows(model.get_input_embeddings().weight.shape[0], tokenizer, path)
+
+
+def expect_rows(rows: int, tokenizer: PreTrainedTokenizerBase, path: Path | str) -> None:
+    """As `expect_vocabulary`, for an embedding of `rows` rows that need not be loaded."""
+    needed = max(tokenizer.get_vocab().values(), default=-1) + 1
     if needed > rows:
         raise InputError(f"{path}: the tokenizer has {needed} entries and the embedding {rows} rows; {MENDED}")
 

@@ -245,3 +245,22 @@ def test_revision_of_a_checkout(tmp_path: Path) -> None:
     assert revision(tmp_path / "inside") == "?"  # of another repository that the folder lies in
     (tmp_path / "REVISION").write_text(f"v0.0.0 {pinned()}\n")
     assert revision(tmp_path) == pinned()
+
+
+@pytest.mark.parametrize("converter", [None, Path("llama.cpp")])
+def test_a_tokenizer_longer_than_the_embedding_is_refused(
+    models: dict[str, Path], tmp_path: Path, stage: Run, converter: Path | None
+) -> None:
+    """In one line, before anything is written; the last row is a token's, so one more has none."""
+    longer = tmp_path / "longer"
+    shutil.copytree(models["tied"], longer)
+    tokenizer = AutoTokenizer.from_pretrained(longer)
+    tokenizer.add_tokens([f"<|extra {n}|>" for n in range(400)])
+    tokenizer.save_pretrained(longer)
+    length = max(tokenizer.get_vocab().values()) + 1
+    assert f"longer: the tokenizer has {length} entries and the embedding 320 rows" in refused(
+        longer, tmp_path, converter
+    )
+    said = stage("export_gguf", "--model", longer, "--out", tmp_path / "made", code=1).stderr
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert not (tmp_path / "made").exists()
