@@ -6,7 +6,9 @@ Tests run in a judge's sandbox, the code under test in another one. See inside/p
 import platform
 import re
 import secrets
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -49,6 +51,8 @@ NO_TESTS = {
     "bodies": False,
 }
 TOKEN_BYTES = 16
+MISSING = re.compile(r"ModuleNotFoundError: No module named '([\w.]{1,60})'")
+OFFERED = "what can be imported is set by verify.pytest.packages"
 LEVEL_OF = {"wrong": WRONG_ANSWER, "error": RUNTIME_ERROR, "resource": RESOURCE_LIMIT}
 
 
@@ -73,6 +77,9 @@ class Python(Verifier):
 
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         """Tests first, then cases; a task with neither is run as a program, for 0.7 at most."""
+        return _with_advice(self._verify(task, code, sandbox))
+
+    def _verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         if not code.strip():
             return Finding(BROKEN, COMPILE_ERROR, "no code", 0, len(task.cases))
         if not task.tests.strip():
@@ -143,6 +150,14 @@ class Python(Verifier):
         """The interpreter, pytest and the importable packages."""
         versions = {name: metadata.version(name) for name in ("pytest", *self.settings.pytest.packages)}
         return {"python": platform.python_version(), "packages": versions}
+
+
+def _with_advice(finding: Finding) -> Finding:
+    """A finding that says which setting offers a package that the code imports in vain."""
+    missing = MISSING.search(finding.detail)
+    if not missing or missing[1].partition(".")[0] in sys.stdlib_module_names:
+        return finding
+    return replace(finding, detail=f"{finding.detail[: missing.end()]}; {OFFERED}{finding.detail[missing.end() :]}")
 
 
 def _load_trouble(facts: dict, ended: dict) -> tuple[str, str]:
