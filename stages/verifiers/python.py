@@ -6,7 +6,6 @@ Tests run in a judge's sandbox, the code under test in another one. See inside/p
 import platform
 import re
 import secrets
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -51,7 +50,12 @@ NO_TESTS = {
     "bodies": False,
 }
 TOKEN_BYTES = 16
-MISSING = re.compile(r"ModuleNotFoundError: No module named '([\w.]{1,60})'")
+# Packages that solutions take for given; a module of another name is rather one that nobody has.
+COMMON = (
+    "bs4 cv2 gmpy2 matplotlib more_itertools networkx numba numpy pandas PIL requests scipy seaborn sklearn "
+    "sortedcontainers statsmodels sympy torch tqdm yaml"
+)
+MISSING = re.compile(rf"ModuleNotFoundError: No module named '(?:{'|'.join(COMMON.split())})(?:\.[\w.]{{1,60}})?'")
 OFFERED = "what can be imported is set by verify.pytest.packages"
 LEVEL_OF = {"wrong": WRONG_ANSWER, "error": RUNTIME_ERROR, "resource": RESOURCE_LIMIT}
 
@@ -155,7 +159,7 @@ class Python(Verifier):
 def _with_advice(finding: Finding) -> Finding:
     """A finding that says which setting offers a package that the code imports in vain."""
     missing = MISSING.search(finding.detail)
-    if not missing or missing[1].partition(".")[0] in sys.stdlib_module_names:
+    if not missing:
         return finding
     return replace(finding, detail=f"{finding.detail[: missing.end()]}; {OFFERED}{finding.detail[missing.end() :]}")
 
