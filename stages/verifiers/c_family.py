@@ -59,6 +59,7 @@ SYNTAX = re.compile(
 GOOD = {"c": "#include <stdio.h>\nint main(void) { return 0; }\n", "cpp": "#include <iostream>\nint main() {}\n"}
 UNIT_PARTS = ("<stdin>", "{standard input}", "tests-evidence", "tests-end")
 EVERYTHING = "#include <bits/stdc++.h>\nusing namespace std;\n"
+JUDGED = ("-DONLINE_JUDGE",)  # what programs with cases look for, to read no local file and print no trace
 SANITIZED_MEMORY_MB = 1 << 26  # address space; the shadow of all of it is mapped
 
 
@@ -196,7 +197,7 @@ class CFamily(Compiled):
     def build(self, task: Task, code: str, program: bool) -> Build:
         """One file."""
         source = f"/tmp/solution.{task.language}"
-        step = self._compile_step(task.language, code, source)
+        step = self._compile_step(task.language, code, source, JUDGED if task.cases else ())
         steps = [step, self._link_step(task.language)] if program else [step]
         return Build({f"solution.{task.language}": code}, steps, self.run_step() if program else None)
 
@@ -215,11 +216,11 @@ class CFamily(Compiled):
         """An empty main."""
         return self.build(task, GOOD[task.language], True)
 
-    def _compile_step(self, language: str, code: str, source: str) -> dict:
+    def _compile_step(self, language: str, code: str, source: str, flags: Sequence[str] = ()) -> dict:
         ready = self.precompiled.arguments(code) if self.precompiled and language == "cpp" else []
         command = [*self._compile(language), *ready, "-pipe", "-MD", "-MF", f"/tmp/{DEPENDENCIES}", "-c", "-o", OBJECT]
         return {
-            "argv": [*command, "-x", LANGUAGES[language], source],
+            "argv": [*command, *flags, "-x", LANGUAGES[language], source],
             "limits": self._compile_limits(),
             "needed": True,
             "environment": {"SOURCE_DATE_EPOCH": "0"},  # what __DATE__ and __TIME__ say

@@ -8,7 +8,7 @@ import secrets
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stages.common.errors import InputError, SandboxError
 from stages.common.records import Task
@@ -132,7 +132,7 @@ class MsvcSsh(Verifier):
         inputs = [_bytes(case["stdin"]) for case in task.cases]
         text = self._text(code, task.language)
         if not task.tests.strip():
-            return self._job(text, inputs or [b""], program=bool(task.cases))
+            return self._job(text, inputs or [b""], kind="cases" if task.cases else None)
         unit = unit_text(text, self._text(task.tests, task.language), evidence)
         # Under a name that the code cannot include.
         files = {f"unit-{secrets.token_hex(8)}.{task.language}": unit}
@@ -141,17 +141,21 @@ class MsvcSsh(Verifier):
         return self._job(text, [b"", *inputs], files)
 
     def _job(
-        self, text: CText, inputs: Sequence[bytes], units: Mapping[str, str] | None = None, program: bool = False
+        self,
+        text: CText,
+        inputs: Sequence[bytes],
+        units: Mapping[str, str] | None = None,
+        kind: Literal["cases"] | None = None,
     ) -> Job:
-        """Without `units` of tests the code itself is compiled."""
-        program = program or bool(units) or text.has_main
+        """Without `units` of tests the code itself is compiled, by the recipe for that `kind` of program."""
+        kind = kind or ("program" if units or text.has_main else "object")
         solution = f"solution.{text.language}"
         files = {solution: text.text, **(units or {})}
         return Job(
             files={name: _bytes(content) for name, content in files.items()},
-            recipe=f"{'program' if program else 'object'}-{text.language}",
+            recipe=f"{kind}-{text.language}",
             sources=tuple(units or (solution,)),
-            inputs=inputs if program and self.options.run else (),
+            inputs=inputs if kind != "object" and self.options.run else (),
             run_seconds=self.settings.limits.job()["wall_seconds"],
             run_bytes=self.settings.limits.output_kb << 10,
         )
@@ -182,6 +186,7 @@ def _recipes(options: MsvcSettings) -> dict[str, str]:
     for language, standard in (("c", options.c_standard), ("cpp", options.cpp_standard)):
         common = [*options.flags, f"/std:{standard}"]
         recipes[f"program-{language}"] = "\n".join([*common, "/Fe:program.exe", ""])
+        recipes[f"cases-{language}"] = "\n".join([*common, "/DONLINE_JUDGE", "/Fe:program.exe", ""])
         recipes[f"object-{language}"] = "\n".join([*common, "/c", ""])
     return recipes
 

@@ -78,6 +78,8 @@ def _line_difference(found: list[str], expected: list[str]) -> str:
     lines = enumerate(zip_longest(found, expected), 1)
     number, (line, wanted) = next(((at, pair) for at, pair in lines if pair[0] != pair[1]), (0, ("", "")))
     blanks = "".join("".join(found).split()) == "".join("".join(expected).split())
+    if not blanks and max(len(found), len(expected)) <= 1 and max(map(len, (*found, *expected)), default=0) <= SHOWN:
+        return f"expected {_show(wanted or '')}, found {_show(line or '')}"
     if line is None or wanted is None:
         at = f"line {number}"
     else:

@@ -7,6 +7,7 @@ import platform
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -51,6 +52,13 @@ NO_TESTS = {
     "bodies": False,
 }
 TOKEN_BYTES = 16
+# Packages that solutions take for given; a module of another name is rather one that nobody has.
+COMMON = (
+    "bs4 cv2 gmpy2 matplotlib more_itertools networkx numba numpy pandas PIL requests scipy seaborn sklearn "
+    "sortedcontainers statsmodels sympy torch tqdm yaml"
+)
+MISSING = re.compile(rf"ModuleNotFoundError: No module named '(?:{'|'.join(COMMON.split())})(?:\.[\w.]{{1,60}})?'")
+OFFERED = "what can be imported is set by verify.pytest.packages"
 LEVEL_OF = {"wrong": WRONG_ANSWER, "error": RUNTIME_ERROR, "resource": RESOURCE_LIMIT}
 
 
@@ -78,6 +86,9 @@ class Python(Verifier):
 
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         """Tests first, then cases; a task with neither is run as a program, for 0.7 at most."""
+        return _with_advice(self._verify(task, code, sandbox))
+
+    def _verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         if not code.strip():
             return Finding(BROKEN, COMPILE_ERROR, "no code", 0, len(task.cases))
         if not task.tests.strip():
@@ -154,6 +165,14 @@ class Python(Verifier):
         """The interpreter, pytest, hypothesis and the importable packages."""
         versions = {name: metadata.version(name) for name in ("pytest", "hypothesis", *self.settings.pytest.packages)}
         return {"python": platform.python_version(), "packages": versions}
+
+
+def _with_advice(finding: Finding) -> Finding:
+    """A finding that says which setting offers a package that the code imports in vain."""
+    missing = MISSING.search(finding.detail)
+    if not missing:
+        return finding
+    return replace(finding, detail=f"{finding.detail[: missing.end()]}; {OFFERED}{finding.detail[missing.end() :]}")
 
 
 def _load_trouble(facts: dict, ended: dict) -> tuple[str, str]:

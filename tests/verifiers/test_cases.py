@@ -19,6 +19,7 @@ FILES = {
     "gcc": ("gcc", "cpp"),
     "clang": ("clang", "cpp"),
     "mingw": ("mingw", "cpp"),
+    "programs": ("pytest", "python"),
 }
 # A case may name others: touching 660 MiB alone takes more than a second of CPU on some machines.
 LIMITS = {"cpu_seconds": 1, "memory_mb": 512}
@@ -40,8 +41,9 @@ def judged() -> dict[tuple[str, int], Verdict]:
     for name, at in ALL:
         verifier, language = FILES[name]
         case = load(name)[at]
-        fields = {key: case[key] for key in ("prompt", "entry_point", "tests", "cases")}
-        task = Task(task_id=f"{name}/{at}", language=case.get("language", language), verifier=verifier, **fields)
+        fields = {key: case[key] for key in ("prompt", "entry_point", "tests", "cases", "compare") if key in case}
+        judged_by = {"language": case.get("language", language), "verifier": case.get("verifier", verifier)}
+        task = Task(task_id=f"{name}/{at}", **judged_by, **fields)
         groups.setdefault(json.dumps({**LIMITS, **case.get("limits", {})}), {})[name, at] = task
     verdicts: dict[tuple[str, int], Verdict] = {}
     for limits, tasks in groups.items():

@@ -39,9 +39,9 @@ def text_of(completion: str | list) -> str:
 @pytest.fixture(scope="module")
 def judged() -> dict[str, Verdict]:
     """The verdicts by name, all judged in one go."""
-    fields = ("language", "prompt", "entry_point", "tests", "cases")
+    fields = ("language", "prompt", "entry_point", "tests", "cases", "compare")
     tasks = {
-        case["name"]: Task(task_id=case["name"], verifier="rust", **{key: case[key] for key in fields})
+        case["name"]: Task(task_id=case["name"], verifier="rust", **{key: case[key] for key in fields if key in case})
         for case in CASES
     }
     samples = [Sample(case["name"], 0, text_of(case["completion"])) for case in CASES]

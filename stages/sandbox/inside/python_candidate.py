@@ -13,7 +13,7 @@ import sys
 import traceback
 
 from candidate_peer import CandidatePeer
-from python_script import PATH, compile_source, new_module, put_source
+from python_script import PATH, compile_source, hidden_text, new_module, put_source
 from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400
@@ -29,7 +29,7 @@ def main(job: dict, channel: int) -> None:
     where the code does not compile or run; `loaded` when it has been run.
     """
     own = os.getpid()
-    code = compile_source(job["code"])
+    code = hidden_text(job["code"]) or compile_source(job["code"])
     if isinstance(code, str):
         say(channel, compile=code)
         os._exit(0)

@@ -7,6 +7,7 @@ import builtins
 import contextlib
 import ctypes
 import os
+import re
 import sys
 import threading
 import types
@@ -20,6 +21,10 @@ NAME = "solution.py"
 PATH = f"{PROGRAM_FOLDER}/{NAME}"
 WORKING_FOLDER = "/tmp"
 BROKEN_SOURCE = (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError)
+# In one of the first two lines, the first of which is then empty or a comment.
+DECLARATION = re.compile(
+    r"(?:[ \t\f]*(?:#[^\r\n]*)?(?:\r\n?|\n))?[ \t\f]*#[^\r\n]*?coding[:=][ \t]*([-\w.]+)", re.ASCII
+)
 BYTE_ORDER_MARK = "\ufeff"
 # An unlikely limit, which is looked for in the interpreter's thread state.
 MARK = 0x5EED1
@@ -64,6 +69,23 @@ def wrong_encoding(source: str) -> Exception | None:
     except BROKEN_SOURCE as error:
         return error
     return None
+
+
+def hidden_text(source: str) -> str | None:
+    """What is wrong with a program that declares an encoding in which its characters are others than those that are
+    there to see, as in UTF-7; None where nothing is. Code that is meant for readers is to be judged as they read it."""
+    found = DECLARATION.match(source.removeprefix(BYTE_ORDER_MARK))
+    if not found:
+        return None
+    try:
+        read = encoded(source).decode(found[1])
+    except (LookupError, ValueError):
+        return None  # it does not compile
+    return None if _plain(read) == _plain(source) else f"SyntaxError: encoding {found[1]} hides what the program says"
+
+
+def _plain(text: str) -> str:
+    return text.encode("ascii", "ignore").decode()
 
 
 def new_module(name: str, path: str | None = None) -> types.ModuleType:

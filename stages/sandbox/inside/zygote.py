@@ -197,6 +197,7 @@ def _job(descriptor: int, spare_user: bool, nested: bool) -> None:
         elif job["kind"] == "planner":
             _planner(descriptor)
         else:
+            confine.residents += 1  # this process
             send(descriptor, KINDS[job["kind"]](Supervisor(descriptor), job))
         code = 0
     except (HostGone, EOFError):
