@@ -66,7 +66,7 @@ def code_version() -> str:
     """Digest of everything of ours that decides a verdict."""
     here = Path(__file__).parent
     sandbox = sorted((here.parent / "sandbox").rglob("*.py"))
-    extraction = [here.parent / "common" / name for name in ("code.py", "thinking.py")]
+    extraction = [*sorted((here.parent / "extraction").rglob("*.py")), here.parent / "common" / "thinking.py"]
     return content_hash(*sorted(here.glob("*.py")), *sandbox, *extraction)[:16]
 
 

@@ -11,9 +11,9 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.common.code import extract_code
 from stages.common.errors import InputError, SandboxError
 from stages.common.records import Sample, Task, Verdict
+from stages.extraction.code import extract_code
 from stages.sandbox import probe
 from stages.settings.verify import VerifySettings
 from stages.verifiers import make
