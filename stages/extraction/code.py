@@ -93,7 +93,9 @@ class Choice:
         found = self._source(code)
         if found.whole:
             return found.is_something or not self.path
-        return self.prompt.continues(code) or self._source(textwrap.dedent(code)).whole
+        if self.prompt.continues(code):
+            return True
+        return self.language == "python" and code[:1] in " \t\n" and self._source(textwrap.dedent(code)).whole
 
     def _before(self, text: str, reader: Reader) -> str | None:
         """Code before the first fence, whose opening fence is missing; None where there is none."""

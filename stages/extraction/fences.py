@@ -23,7 +23,7 @@ CODE_BEHIND = re.compile(r"[(=;{]|^\s*(?:import|from|use|def|class|fn|pub|@|#\s*
 ENDS = 12  # other ends that are tried of a block
 REPAIRS = 24  # blocks of a text that may end elsewhere than CommonMark says
 GLUED = 64  # fences within lines that are looked at
-BUDGET, BUDGET_AT_LEAST = 4, 50_000  # characters that are tried, and read again, by the text's length
+BUDGET, BUDGET_AT_LEAST = 2, 50_000  # characters that are tried, and read again, by the text's length
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class Prompt:
 
     @cached_property
     def _closed(self) -> Source | UnknownSource | None:
-        """The prompt as a whole program, where a body or brackets behind it make it one that defines the entry point."""
+        """The prompt as a whole program that defines the entry point, with the body or brackets that it lacks."""
         if not self.path:
             return None
         for end in BODIES if self.language == "python" else CLOSINGS:
@@ -73,7 +73,7 @@ class Prompt:
         return "" if source(before, self.language).is_empty else before
 
     def continues(self, code: str) -> bool:
-        """Whether the prompt and `code` are a program in which the entry point has more of a body than in the prompt."""
+        """Whether the prompt and `code` are a program in which the entry point has got a body, or more of it."""
         if not self.is_open or not code.strip():
             return False
         whole = source(self.text + code, self.language)

@@ -152,15 +152,14 @@ def _names(node: ast.AST) -> Iterable[str]:
         return (node.name,)
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
-    if isinstance(node, ast.Assign):
-        return _targets(node.targets)
     if isinstance(node, ast.AnnAssign) and node.value is None:
         return ()
+    targets = list(getattr(node, "targets", ())) if isinstance(node, ast.Assign) else []
     if isinstance(node, (ast.AnnAssign, ast.For, ast.AsyncFor)):
-        return _targets([node.target])
-    if isinstance(node, (ast.With, ast.AsyncWith)):
-        return _targets([item.optional_vars for item in node.items if item.optional_vars])
-    return ()
+        targets = [node.target]
+    elif isinstance(node, (ast.With, ast.AsyncWith)):
+        targets = [item.optional_vars for item in node.items if item.optional_vars]
+    return _targets(targets)
 
 
 def _targets(nodes: list[ast.AST]) -> list[str]:

@@ -116,7 +116,7 @@ class TreeSource:
         """Its items in order, those in namespaces and under `#if` behind the ones they lie in."""
         if self._root is None:
             return ()
-        return tuple(_rust_items(self._root) if self.language == "rust" else _c_items(self._root))
+        return tuple(_rust_items(self._root, self.data) if self.language == "rust" else _c_items(self._root, self.data))
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -167,19 +167,20 @@ class TreeSource:
         return data.decode("utf-8", "surrogatepass")
 
 
-def _text(node: "Node") -> str:
-    return node.text.decode("utf-8", "replace")
+def _text(node: "Node", data: bytes) -> str:
+    """What stands in a node; the node's own way to it is slow where a text was handed over in chunks."""
+    return data[node.start_byte : node.end_byte].decode("utf-8", "replace")
 
 
-def _c_items(root: "Node") -> Iterator[Item]:
+def _c_items(root: "Node", data: bytes) -> Iterator[Item]:
     stack = list(reversed(root.children))
     while stack:
         node = stack.pop()
         inner = node.named_children[-1] if node.type == "template_declaration" and node.named_children else node
         if node.is_named and node.type not in ("comment", "ERROR"):
-            names, declared, members = _c_names(inner)
+            names, declared, members = _c_names(inner, data)
             stub = inner.type == "function_definition" and _is_idle(inner.child_by_field_name("body"))
-            end = node.next_sibling if node.next_sibling is not None and node.next_sibling.type == ";" else node
+            end = stack[-1] if stack and stack[-1].type == ";" else node
             yield Item(inner.type, names, node.start_byte, end.end_byte, declared, members, stub)
         if node.type in CONTAINERS:
             stack += reversed(node.children)
@@ -189,19 +190,24 @@ def _is_idle(body: "Node | None") -> bool:
     return body is not None and all(node.type == "comment" for node in body.named_children)
 
 
-def _c_names(node: "Node") -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def _c_names(node: "Node", data: bytes) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """(defined, declared, members) of one item."""
     defined, declared, members = [], [], []
     kind = node.type
     specifier = node if kind in TYPES else node.child_by_field_name("type")
     if specifier is not None and specifier.type in TYPES and (body := specifier.child_by_field_name("body")):
         if name := specifier.child_by_field_name("name"):
-            defined.append(_text(name))
-        members = [name for child in body.named_children for name in _c_names(child)[0]]
+            defined.append(_text(name, data))
+        members = [
+            _declared(declarator, data)[0]
+            for child in body.named_children
+            if child.child_by_field_name("body") is not None
+            for declarator in child.children_by_field_name("declarator")
+        ]
     if kind in ("preproc_def", "preproc_function_def", "alias_declaration", "concept_definition"):
-        defined += [_text(name)] if (name := node.child_by_field_name("name")) else []
+        defined += [_text(name, data)] if (name := node.child_by_field_name("name")) else []
     for declarator in node.children_by_field_name("declarator"):
-        name, is_function = _declared(declarator)
+        name, is_function = _declared(declarator, data)
         has_body = any(child.type in BODIES for child in node.children)
         if name:
             is_prototype = is_function and not (kind == "function_definition" and has_body)
@@ -209,12 +215,12 @@ def _c_names(node: "Node") -> tuple[tuple[str, ...], tuple[str, ...], tuple[str,
     return tuple(defined), tuple(declared), tuple(members)
 
 
-def _declared(node: "Node | None") -> tuple[str, bool]:
+def _declared(node: "Node | None", data: bytes) -> tuple[str, bool]:
     """The name that a declarator declares, and whether it is a function's."""
     is_function = pointer = False
     while node is not None:
         if node.type in ("identifier", "field_identifier", "type_identifier", "operator_name", "qualified_identifier"):
-            return "".join(_text(node).split()), is_function
+            return "".join(_text(node, data).split()), is_function
         if node.type == "function_declarator":
             is_function = not pointer
         pointer = node.type == "parenthesized_declarator"
@@ -223,7 +229,7 @@ def _declared(node: "Node | None") -> tuple[str, bool]:
     return "", is_function
 
 
-def _rust_items(root: "Node") -> Iterator[Item]:
+def _rust_items(root: "Node", data: bytes) -> Iterator[Item]:
     stack = list(reversed(root.children))
     start: int | None = None
     while stack:
@@ -235,31 +241,32 @@ def _rust_items(root: "Node") -> Iterator[Item]:
             start = node.start_byte if start is None else start
             continue
         if node.is_named and not node.type.endswith("comment"):
-            yield _rust_item(node, node.start_byte if start is None else start)
+            yield _rust_item(node, data, node.start_byte if start is None else start)
             start = None
 
 
-def _rust_item(node: "Node", start: int) -> Item:
+def _rust_item(node: "Node", data: bytes, start: int) -> Item:
     name, body = node.child_by_field_name("name"), node.child_by_field_name("body")
-    names = (_text(name),) if node.type in RUST_ITEMS and name else ()
+    names = (_text(name, data),) if node.type in RUST_ITEMS and name else ()
     owner, members, stub = node.child_by_field_name("type"), (), False
     if node.type == "impl_item" and body:
         found = (child.child_by_field_name("name") for child in body.named_children if child.type == "function_item")
-        members = tuple(_text(name) for name in found if name)
-        names = tuple(f"{_text(owner)}::{member}" for member in members) if owner else ()
+        members = tuple(_text(name, data) for name in found if name)
+        names = tuple(f"{_text(owner, data)}::{member}" for member in members) if owner else ()
     if node.type == "function_item":
-        stub = body is not None and _is_rust_stub(body)
+        stub = body is not None and _is_rust_stub(body, data)
     return Item(node.type, names, start, node.end_byte, members=members, stub=stub)
 
 
-def _is_rust_stub(body: "Node") -> bool:
+def _is_rust_stub(body: "Node", data: bytes) -> bool:
     inner = [node for node in body.named_children if not node.type.endswith("comment")]
-    return not inner or (len(inner) == 1 and _text(inner[0]).startswith(("todo!", "unimplemented!")))
+    return not inner or (len(inner) == 1 and _text(inner[0], data).startswith(("todo!", "unimplemented!")))
 
 
 def imports(text: str, item: Item) -> tuple[tuple[str, str], ...]:
     """(path, name) of each thing that one `use` of Rust brings in; a glob's name is its path."""
-    root = parse(text.encode("utf-8", "surrogatepass")[item.start : item.end], "rust")
+    data = text.encode("utf-8", "surrogatepass")[item.start : item.end]
+    root = parse(data, "rust")
     found, stack = [], []
     for node in root.children if root else ():
         if node.type == "use_declaration" and (argument := node.child_by_field_name("argument")):
@@ -268,17 +275,17 @@ def imports(text: str, item: Item) -> tuple[tuple[str, str], ...]:
         prefix, node = stack.pop()
         if node.type == "scoped_use_list":
             path = node.child_by_field_name("path")
-            prefix = f"{prefix}{_text(path)}::" if path else f"{prefix}::"
+            prefix = f"{prefix}{_text(path, data)}::" if path else f"{prefix}::"
             node = node.child_by_field_name("list")
         if node.type == "use_list":
             stack += [(prefix, child) for child in reversed(node.named_children) if "comment" not in child.type]
         elif node.type == "use_as_clause":
-            path, alias = (_text(node.child_by_field_name(field)) for field in ("path", "alias"))
+            path, alias = (_text(node.child_by_field_name(field), data) for field in ("path", "alias"))
             found.append((f"{prefix}{path} as {alias}", alias))
         elif node.type == "self":
             path = prefix.removesuffix("::")
             found.append((path, path.rpartition("::")[2]))
         else:
-            path = f"{prefix}{_text(node)}"
+            path = f"{prefix}{_text(node, data)}"
             found.append((path, path if path.endswith("*") else path.rpartition("::")[2]))
     return tuple(found)
