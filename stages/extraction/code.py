@@ -8,7 +8,7 @@ from functools import lru_cache
 from stages.common.records import Task
 from stages.common.thinking import drop_thinking
 from stages.extraction.definitions import Source, UnknownSource, source
-from stages.extraction.fences import Block, Reader
+from stages.extraction.fences import RUN, Block, Reader
 from stages.extraction.prelude import Prompt, prompt_of
 from stages.extraction.python_source import PythonSource
 from stages.extraction.tags import TAGS, is_no_program
@@ -58,8 +58,8 @@ class Choice:
             return text
         reader = Reader(text, self.is_sound)
         blocks = reader.blocks()
-        first = min((block.begin for block in blocks), default=len(text))
-        before = self._before(text[:first], reader) if first < len(text) or not blocks else None
+        first = RUN.search(text).start()
+        before = self._before(text[:first], reader)
         if before is not None:
             blocks.insert(0, Block("", before, 0, first))
         return self._chosen(blocks, text)

@@ -20,6 +20,7 @@ RUN = re.compile(r"`{3,}|~{3,}")
 FENCE = re.compile(r"^[ \t]*(?P<marks>`{3,}|~{3,})(?P<info>[^\n]*)$", re.MULTILINE)
 QUOTE = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
 CODE_BEHIND = re.compile(r"[(=;{]|^\s*(?:import|from|use|def|class|fn|pub|@|#\s*include)\b")
+ATTRIBUTE = re.compile(r"^\s*[\w-]+=(?:\"[^\"\n]*\"|'[^'\n]*')(?=\s|$)")
 ENDS = 12  # other ends that are tried of a block
 REPAIRS = 24  # blocks of a text that may end elsewhere than CommonMark says
 GLUED = 64  # fences within lines that are looked at
@@ -161,7 +162,7 @@ class Reader:
     def _behind_tag(self, block: Block) -> str:
         """Code that stands on the line of the opening fence; "" for none."""
         language, end = language_of(block.info)
-        rest = block.info[end:] if language in TAGS else block.info
+        rest = ATTRIBUTE.sub("", block.info[end:]) if language in TAGS else block.info
         return rest.strip() if CODE_BEHIND.search(rest[:LONGEST]) else ""
 
     def _with_tag_line(self, block: Block) -> Block:
@@ -178,9 +179,10 @@ class Reader:
         `head` is behind the marks, `body` behind their line.
         """
         rest = self._behind_tag(Block(info, "", begin, body))
+        shortest = 3 if not closed else len(marks)
         tried = 0
         for run in RUN.finditer(self.text, min(body if not rest else head, len(self.text))):
-            if len(run[0]) < len(marks):
+            if len(run[0]) < shortest:
                 continue
             if (tried := tried + 1) > ENDS:
                 break
