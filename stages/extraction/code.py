@@ -45,12 +45,16 @@ class Choice:
 
     def of(self, completion: str) -> str:
         """The program in a completion, with what the prompt brings to it; "" for none."""
-        code = self._found(BYTE_ORDER_MARK.sub(r"\1", completion))
-        if self._source(code).is_empty:
-            return ""
-        return self._whole(code)
+        code = self.found(completion)
+        return "" if self.is_nothing(code) else self._whole(code)
 
-    def _found(self, text: str) -> str:
+    def is_nothing(self, code: str) -> bool:
+        """Whether it holds no code: nothing but white space and comments."""
+        return self._source(code).is_empty
+
+    def found(self, completion: str) -> str:
+        """The program as it stands in a completion."""
+        text = BYTE_ORDER_MARK.sub(r"\1", completion)
         if self.serves(text):
             return text
         text = drop_thinking(text)
@@ -183,11 +187,11 @@ class Choice:
 
 def choose_program(text: str, language: str) -> str | None:
     """The whole program in an answer that is no completion of a prompt; None where it holds no fenced block of code."""
-    text = drop_thinking(BYTE_ORDER_MARK.sub(r"\1", text))
+    if RUN.search(drop_thinking(text)) is None:
+        return None
     choice = Choice(prompt_of("", language, None))
-    blocks = [block for block in Reader(text, choice.is_sound).blocks() if block.content.strip() and not block.inline]
-    code = choice._chosen(blocks, "") if blocks else ""
-    return code if code.strip() else None
+    code = choice.found(text)
+    return None if not code.strip() or choice.is_nothing(code) else code
 
 
 def fenced_blocks(text: str, language: str) -> list[Block]:
