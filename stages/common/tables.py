@@ -2,12 +2,14 @@
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from stages.common.errors import InputError
 
 Row = dict[str, Any]
+TRIMMED = "pass@1_trimmed"  # pass@1 with the usual trimming of answers
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -35,3 +37,8 @@ def figure(figures: Row, key: str, path: Path) -> Any:
         found = ", ".join(list(figures)[:4]) or "nothing"
         raise InputError(f"{path}: found {found}, expected '{key}' as well; run the stage that writes it again")
     return figures[key]
+
+
+def strict_names(found: Iterable[str]) -> list[str]:
+    """The names of the figures pass@k among those of a benchmark, without their intervals and the trimmed one."""
+    return [name for name in found if name.startswith("pass@") and name.removeprefix("pass@").isdigit()]

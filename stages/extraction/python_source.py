@@ -107,13 +107,39 @@ class PythonSource:
     def offset(self, node: ast.AST) -> int:
         """Where the statement begins in the text, with its decorators: the start of its line."""
         line = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-        return _line_starts(self.text)[line - 1]
+        return self._starts[line - 1]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each line begins, as `ast` counts lines."""
+        return [0, *(found.end() for found in re.finditer(r"\r\n|\r|\n", self.text))]
 
     def future_end(self) -> int:
         """Behind the last `from __future__` import, which nothing may precede; 0 where there is none."""
         found = [n for n in self._tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
-        starts = _line_starts(self.text)
+        starts = self._starts
         return starts[found[-1].end_lineno] if found and found[-1].end_lineno < len(starts) else 0
+
+    @property
+    def statements(self) -> list[ast.stmt]:
+        """Its statements at module level."""
+        return self._tree.body if self._tree else []
+
+    @staticmethod
+    def binds(statement: ast.stmt) -> set[str]:
+        """The names that one statement binds, those that its inner statements bind as well."""
+        return {name for node in _statements(ast.Module([statement], [])) for name in _names(node)}
+
+    @staticmethod
+    def uses(statement: ast.stmt) -> list[str]:
+        """The names that one statement uses."""
+        return [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
+
+    def lines_of(self, statement: ast.stmt) -> str:
+        """The lines of one statement, with its decorators."""
+        end = self._starts[statement.end_lineno] if statement.end_lineno < len(self._starts) else len(self.text)
+        text = self.text[self.offset(statement) : end]
+        return text if text.endswith("\n") else f"{text}\n"
 
     @property
     def last(self) -> ast.AST | None:
@@ -124,11 +150,6 @@ class PythonSource:
 def _line_of(name: str) -> re.Pattern:
     name = re.escape(name)
     return re.compile(rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{name}\b|^{name}[ \t]*[:=](?!=)", re.MULTILINE)
-
-
-def _line_starts(text: str) -> list[int]:
-    """Where each line begins, as `ast` counts lines."""
-    return [0, *(found.end() for found in re.finditer(r"\r\n|\r|\n", text))]
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.stmt]:
