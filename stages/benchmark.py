@@ -17,12 +17,13 @@ from stages.common.files import write_csv, write_json
 from stages.common.outputs import beside
 from stages.common.params import Params, argument_parser
 from stages.common.records import Sample, Task
-from stages.common.score import categories, figures
+from stages.common.score import categories, counts, figures, trimmed_figures
 from stages.common.timing import write_timing
 from stages.common.verdict_summary import VerdictSummary
 from stages.settings.benchmark import BenchmarkSettings, ScoreSettings
 from stages.settings.verify import VerifySettings
 from stages.verifiers.files import verify_file
+from stages.verifiers.trimmed import trimmed_counts
 from stages.verifiers.verdicts import COMPILE_ERROR
 
 
@@ -109,8 +110,12 @@ def main() -> None:
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     verify = params.section(VerifySettings, "verify")
     samples, greedy = (args.samples, args.greedy) if args.samples else draw_samples(args)
-    summary, tally, timing = judged(args, samples, args.verdicts or beside(args.out, ".verdicts.jsonl"), tasks, verify)
+    verdicts = args.verdicts or beside(args.out, ".verdicts.jsonl")
+    summary, tally, timing = judged(args, samples, verdicts, tasks, verify)
     found = figures(list(tally.values()), settings.score)
+    trimmed, work = trimmed_counts(tasks, samples, verdicts, verify)
+    found |= trimmed_figures(list(trimmed.values()), settings.score)
+    timing["trimmed"] = {"judged": work.judged, "cache_hits": work.cache_hits, "repeated": work.repeated}
     if greedy:
         likeliest, timing["greedy"] = greedy_figures(args, greedy, tasks, verify, settings.score)
         found |= likeliest

@@ -21,7 +21,7 @@ from stages.common.records import Verdict
 from stages.common.score import counts
 from stages.common.stage_times import HEADER, stage_times
 from stages.common.statistics import bootstrap_interval
-from stages.common.tables import Row, figure, read_csv, read_json
+from stages.common.tables import TRIMMED, Row, figure, read_csv, read_json, strict_names
 from stages.settings.check import made_beside
 from stages.settings.cycle import check_chain
 
@@ -42,19 +42,18 @@ def learning_curve(folder: Path, models: list[str]) -> list[Row]:
         control = model.startswith("control-")
         place = model.replace("control-", "cycle-") if control else model
         arm = "control (unverified)" if control else "GRPO" if model.startswith("grpo-") else "RAFT"
-        for key in figures:
-            if key.startswith("pass@") and not key.endswith(("_low", "_high")):
-                value = {name: figure(figures, f"{key}{end}", path) for name, end in ENDS.items()}
-                rows.append(
-                    {
-                        "order": places.get(place, order),
-                        "place": place,
-                        "arm": arm,
-                        "checkpoint": model,
-                        "metric": key,
-                        **value,
-                    }
-                )
+        for key in strict_names(figures):
+            value = {name: figure(figures, f"{key}{end}", path) for name, end in ENDS.items()}
+            rows.append(
+                {
+                    "order": places.get(place, order),
+                    "place": place,
+                    "arm": arm,
+                    "checkpoint": model,
+                    "metric": key,
+                    **value,
+                }
+            )
     return rows
 
 
@@ -144,22 +143,22 @@ def regressed(folder: Path, params: Params) -> list[str]:
     return lines
 
 
-def greedy_rates(folder: Path, models: list[str]) -> dict[str, str]:
-    """pass@1 of the likeliest answers, of the checkpoints whose benchmark has drawn such."""
-    found = {model: read_json(folder / "benchmark" / f"{model}.json").get("greedy_pass@1") for model in models}
+def other_rates(folder: Path, models: list[str], key: str) -> dict[str, str]:
+    """A figure by checkpoint, of those whose benchmark has it: `greedy_pass@1`, `pass@1_trimmed`."""
+    found = {model: read_json(folder / "benchmark" / f"{model}.json").get(key) for model in models}
     return {model: f"{value:.3f}" for model, value in found.items() if value is not None}
 
 
-def summary(curve: list[Row], greedy: dict[str, str]) -> Table:
-    """pass@k, a line per checkpoint, with the interval of the first k, and the likeliest answers' pass@1."""
+def summary(curve: list[Row], others: dict[str, dict[str, str]]) -> Table:
+    """pass@k, a line per checkpoint, with the interval of the first k, and `others`: {heading: {checkpoint: figure}}."""
     metrics = list(dict.fromkeys(row["metric"] for row in curve))
-    head = ["greedy"] if greedy else []
-    table = Table("checkpoint", metrics[0], "95 % interval", *metrics[1:], *head, title="held-out pass@k", box=SIMPLE)
+    others = {name: found for name, found in others.items() if found}
+    table = Table("checkpoint", metrics[0], "95 % interval", *metrics[1:], *others, title="held-out pass@k", box=SIMPLE)
     for checkpoint in dict.fromkeys(row["checkpoint"] for row in curve):
         cells = {row["metric"]: row for row in curve if row["checkpoint"] == checkpoint}
-        first, *others = (f"{cells[metric]['value']:.3f}" for metric in metrics)
+        first, *more = (f"{cells[metric]['value']:.3f}" for metric in metrics)
         interval = f"{cells[metrics[0]]['low']:.3f} - {cells[metrics[0]]['high']:.3f}"
-        table.add_row(checkpoint, first, interval, *others, *([greedy.get(checkpoint, "")] if greedy else []))
+        table.add_row(checkpoint, first, interval, *more, *(found.get(checkpoint, "") for found in others.values()))
     return table
 
 
@@ -196,7 +195,8 @@ def main() -> None:
     if args.timing:
         write_csv(args.timing / "stages.csv", HEADER, stage_times(args.timing))
     console = Console()
-    console.print(summary(curve, greedy_rates(args.metrics, models)))
+    others = {"greedy": "greedy_pass@1", "trimmed": TRIMMED}
+    console.print(summary(curve, {name: other_rates(args.metrics, models, key) for name, key in others.items()}))
     if beside:
         console.print(control_summary(beside))
     for line in regressed(args.metrics, params):

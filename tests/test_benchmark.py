@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_figures_of_known_samples(workplace: Path, stage: Run) -> None:
     assert found["pass@1_low"] < found["pass@1"] < found["pass@1_high"]
     assert (found["tasks"], found["n"], found["temperature"]) == (3, 4, 0.8)
     assert found["compile_rate"] == 1
+    assert found["pass@1_trimmed"] == found["pass@1"], "there is nothing to trim"
     assert "mean_tokens" not in found, "these samples do not say how long they are"
     levels = {row["level"]: int(row["samples"]) for row in csv.DictReader((workplace / "l.csv").open()) if row["level"]}
     assert levels == {"pass": 5, "runtime_error": 7}
@@ -71,6 +73,21 @@ def test_greedy_answers_have_a_figure_of_their_own(workplace: Path, stage: Run) 
     assert "found sample 0 of t/0 at temperature 0.8, expected one greedy sample of each task" in error
     (workplace / "none.jsonl").touch()
     assert "none.jsonl: no samples" in stage("benchmark", *files, "none.jsonl", code=1).stderr
+
+
+def test_the_usual_trimming_has_a_figure_of_its_own(workplace: Path, stage: Run) -> None:
+    """A call beside the function fails in the strict program; only what differs is judged again."""
+    samples = list(records.read(Sample, workplace / "samples.jsonl"))
+    calls = [replace(s, completion=s.completion + "print(f(input()))\n") if s.sample == 0 else s for s in samples]
+    records.write(workplace / "samples.jsonl", calls)
+    files = ("--samples", "samples.jsonl", "--tasks", "tasks.jsonl", "--out", "b.json", "--timing", "t.json")
+    stage("benchmark", *files)
+    found = json.loads((workplace / "b.json").read_text())
+    assert found["pass@1"] == pytest.approx((0.75 + 0 + 0) / 3, abs=1e-6)
+    assert found["pass@1_trimmed"] == pytest.approx((1 + 0.25 + 0) / 3, abs=1e-6)
+    assert found["pass@1_trimmed_low"] <= found["pass@1_trimmed"] <= found["pass@1_trimmed_high"]
+    work = json.loads((workplace / "t.json").read_text())["trimmed"]
+    assert sum(work.values()) == 3
 
 
 def test_samples_are_drawn_where_none_are_given(workplace: Path, stage: Run, checkpoint: Path) -> None:

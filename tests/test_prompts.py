@@ -408,7 +408,8 @@ def test_a_demonstration_brings_its_thoughts_where_they_are_kept(tmp_path: Path)
         ("\n\nreturn 1", "\n\nreturn 1"),
         ("<think>\nadd, then", ""),  # cut
         ("print('<think>')", "print('<think>')"),
-        ("<think>a</think>x<think>b</think>y", "xy"),
+        ("<think>a</think><think>b</think>x", "x"),
+        ("<think>a</think>x<think>b</think>y", "x<think>b</think>y"),  # a thought stands at the start
     ],
 )
 def test_thoughts_leave_what_is_trained_on(completion: str, left: str) -> None:

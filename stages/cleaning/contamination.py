@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from stages.cleaning.parts import SHORTEST, parts
 from stages.cleaning.text import canonical, code_words, digest, fingerprint, prose, statement, without_name, words
-from stages.common.code import extract_code
 from stages.common.records import Task
+from stages.extraction.code import extract_code
 from stages.settings.data import ContaminationSettings
 
 MOST = 0.5  # share of a benchmark task's runs from which turns of phrase count, too

@@ -24,8 +24,8 @@ import numpy
 
 from stages.cleaning.ids import Scratch
 from stages.cleaning.text import canonical, digest, numbers, squeezed, statement, without_name, words
-from stages.common.code import extract_code
 from stages.common.records import Task
+from stages.extraction.code import extract_code
 from stages.settings.data import DuplicateSettings
 
 SHINGLE = 5  # tokens of code

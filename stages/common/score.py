@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from stages.common.errors import InputError
 from stages.common.records import Task, Verdict
 from stages.common.statistics import bootstrap_interval, pass_at_k
+from stages.common.tables import TRIMMED
 from stages.settings.benchmark import ScoreSettings
 
 CATEGORY_FIELDS = ("category", "difficulty", "steps", "composition")  # of a task's `meta`
@@ -46,3 +47,9 @@ def categories(tasks: Mapping[str, Task]) -> dict[tuple[str, str], list[str]]:
             if value is not None:
                 groups[name, str(value)].append(task.task_id)
     return {key: ids for key, ids in sorted(groups.items()) if len(ids) < len(tasks)}
+
+
+def trimmed_figures(tally: Sequence[tuple[int, int]], settings: ScoreSettings) -> dict[str, float]:
+    """`pass@1_trimmed` with its interval: what the usual trimming of answers gives, beside the strict `pass@1`."""
+    found = figures(tally, settings.model_copy(update={"k": [1]}))
+    return {name.replace("pass@1", TRIMMED): value for name, value in found.items()}

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 
-from stages.common.code import extract_code
 from stages.common.demonstrations import CYCLE
 from stages.common.errors import InputError
 from stages.common.prompts import trained_answer
 from stages.common.records import Example, Rate, Sample, Task, Verdict
+from stages.extraction.code import extract_code
 from stages.settings.prompts import PromptSettings
 from stages.settings.raft import HardnessSettings, RaftSettings, ReplaySettings
 

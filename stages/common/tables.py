@@ -1,6 +1,7 @@
 """Reading the metrics that stages have written."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from stages.common.errors import InputError
 from stages.common.json_reader import read_map
 
 Row = dict[str, Any]
+TRIMMED = "pass@1_trimmed"  # pass@1 with the usual trimming of answers
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -32,3 +34,8 @@ def figure(figures: Row, key: str, path: Path) -> Any:
         found = ", ".join(list(figures)[:4]) or "nothing"
         raise InputError(f"{path}: found {found}, expected '{key}' as well; run the stage that writes it again")
     return figures[key]
+
+
+def strict_names(found: Iterable[str]) -> list[str]:
+    """The names of the figures pass@k among those of a benchmark, without their intervals and the trimmed one."""
+    return [name for name in found if name.startswith("pass@") and name.removeprefix("pass@").isdigit()]

@@ -1,22 +1,54 @@
 """Thoughts that a model writes down before its answer, between `<think>` and `</think>`."""
 
+import re
+
 THINK, END_THINK = "<think>", "</think>"
+MENTIONS = 32  # of the tag, before what follows is not looked at
+FENCE_LINE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
 
 
 def drop_thinking(text: str) -> str:
-    """The text without its thoughts: whole ones, one that began before the text, and one that the text's end cut."""
-    kept, at = [], 0
-    end, start = text.find(END_THINK), text.find(THINK)
-    if end >= 0 and (start < 0 or end < start):
-        at = end + len(END_THINK)
-    while (start := text.find(THINK, at)) >= 0:
-        end = text.find(END_THINK, start)
+    """The text without the thoughts at its start: whole ones, one that began before the text, and one that was cut.
+
+    Tags further on are words of the answer: a comment, a regular expression, a sentence about thoughts.
+    """
+    at, dropped = _start(text, 0), False
+    while text.startswith(THINK, at):
+        end = text.find(END_THINK, at)
         if end < 0:
-            # Unclosed: a thought that was cut where it opens the text, a word of the answer elsewhere.
-            if not "".join(kept).strip() and not text[at:start].strip():
-                return ""
+            return ""
+        at, dropped = end + len(END_THINK), True
+        if text.startswith(THINK, _start(text, at)):
+            at = _start(text, at)
+    if dropped:
+        return text[at:]
+    end = text.find(END_THINK)
+    opened = text.find(THINK)
+    for _ in range(MENTIONS):
+        if end < 0 or 0 <= opened < end:
             break
-        kept.append(text[at:start])
-        at = end + len(END_THINK)
-    kept.append(text[at:])
-    return "".join(kept)
+        if _ends_thought(text, end):
+            return text[end + len(END_THINK) :]
+        end = text.find(END_THINK, end + len(END_THINK))
+    return text
+
+
+def _start(text: str, at: int) -> int:
+    """The first character from `at` on that is no blank, nor a byte order mark."""
+    found = re.compile(r"[\s\ufeff]*").match(text, at)
+    return found.end()
+
+
+def _ends_thought(text: str, at: int) -> bool:
+    """Whether the tag at `at` ends a thought that began before the text, and is not a word of the answer.
+
+    It begins or ends a line then. Behind code, with no code to follow, it is a mention.
+    """
+    behind = at + len(END_THINK)
+    line = text[text.rfind("\n", 0, at) + 1 : at]
+    if not line.strip():
+        return True
+    ends_line = text[behind : behind + 1] in ("", "\n", "\r") or text.startswith(("```", "~~~"), behind)
+    if not ends_line or line.rstrip().endswith(("`", '"', "'")):
+        return False
+    return FENCE_LINE.search(text, 0, at) is None or FENCE_LINE.search(text, behind) is not None

@@ -9,7 +9,8 @@
 import re
 from dataclasses import dataclass, field
 
-from stages.common.code import FENCE, TAGS, drop_thinking, fenced_blocks
+from stages.common.thinking import drop_thinking
+from stages.extraction.code import fenced_blocks
 
 KINDS = (
     "empty",
@@ -64,7 +65,7 @@ def parse_answer(text: str, finish: str | None, language: str) -> Draft | str:
     if not text or len(text) > LONGEST:
         return "too_long" if text else "empty"
     text = _unwrapped(text)
-    spans, open_fence = _fences(text)
+    spans, open_fence = _fences(text, language)
     sections = _sections(text, spans)
     if not sections and REFUSAL.search(text):
         return "refused"
@@ -83,7 +84,7 @@ def _draft(sections: dict[str, str], language: str) -> Draft | str:
     tests = _code(sections.get("tests", ""), language)
     if language == "python":
         tests = OWN_IMPORT.sub("", tests)
-    cases = _cases(sections.get("cases", ""))
+    cases = _cases(sections.get("cases", ""), language)
     if cases is None:
         return "bad_cases"
     if not tests and not cases:
@@ -102,18 +103,10 @@ def _unwrapped(text: str) -> str:
     return text
 
 
-def _fences(text: str) -> tuple[list[tuple[int, int]], bool]:
+def _fences(text: str, language: str) -> tuple[list[tuple[int, int]], bool]:
     """(begin, end) of the fenced blocks, and whether the last one has no end."""
-    spans, opened = [], None
-    for fence in FENCE.finditer(text):
-        marks, info = fence[1], fence[2].strip()
-        if opened is None:
-            if not (marks[0] == "`" and "`" in info):
-                opened = fence
-        elif marks[0] == opened[1][0] and len(marks) >= len(opened[1]) and not info:
-            spans.append((opened.start(), fence.end()))
-            opened = None
-    return spans, opened is not None
+    blocks = [block for block in fenced_blocks(text, language) if not block.inline]
+    return [(block.begin, block.end) for block in blocks], bool(blocks) and not blocks[-1].closed
 
 
 def _sections(text: str, fences: list[tuple[int, int]]) -> dict[str, str] | str:
@@ -144,19 +137,19 @@ def _sections(text: str, fences: list[tuple[int, int]]) -> dict[str, str] | str:
 
 def _code(section: str, language: str) -> str:
     """The program of a section: its longest block of the language, or else its longest one; "" for none."""
-    blocks, _ = fenced_blocks(section)
-    own = [content for tag, content in blocks if tag in TAGS[language]] or [content for _, content in blocks]
+    blocks = fenced_blocks(section, language)
+    own = [block.content for block in blocks if block.language == language] or [block.content for block in blocks]
     code = max(own, key=len, default="")
     return code.rstrip() + "\n" if code.strip() else ""
 
 
-def _cases(section: str) -> list[dict[str, str]] | None:
+def _cases(section: str, language: str) -> list[dict[str, str]] | None:
     """Pairs of blocks, each called input or output by its tag or by the line before it; None where they do not pair.
 
     Blocks without such names take turns.
     """
     cases: list[dict[str, str]] = []
-    spans, _ = _fences(section)
+    spans, _ = _fences(section, language)
     waiting: str | None = None
     last = 0
     for begin, end in spans:

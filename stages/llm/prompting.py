@@ -1,6 +1,6 @@
 """The messages that ask for one example. They depend on the spec and the example's index, and on nothing else."""
 
-from stages.common.code import TAGS
+from stages.extraction.tags import TAGS
 from stages.llm.backends import Messages
 from stages.settings.spec import ExampleSettings, SpecSettings
 

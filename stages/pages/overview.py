@@ -12,7 +12,7 @@ from typing import Any
 from stages.common.errors import InputError
 from stages.common.params import Params
 from stages.common.stage_times import stage_times
-from stages.common.tables import figure, read_csv, read_json
+from stages.common.tables import TRIMMED, figure, read_csv, read_json, strict_names
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "dvc")
 RATES = {"tokens_per_second": "tokens/s", "programs_per_second": "programs/s"}
@@ -77,11 +77,11 @@ def benchmark(metrics: Path, models: list[str]) -> Section:
     for model in models:
         path = metrics / "benchmark" / f"{model}.json"
         found = read_json(path)
-        names = [key for key in found if key.startswith("pass@") and not key.endswith(("_low", "_high"))] or ["pass@1"]
+        names = strict_names(found) or ["pass@1"]
         if not rows:
             expected = names
             header += [part for name in names for part in (name, "95 % interval")]
-            header += ["greedy", "compiles", "tokens", "cut off", "samples/s"]
+            header += ["greedy", "trimmed", "compiles", "tokens", "cut off", "samples/s"]
         cells = [model]
         for name in names:
             low, high = (figure(found, f"{name}{end}", path) for end in ("_low", "_high"))
@@ -90,12 +90,13 @@ def benchmark(metrics: Path, models: list[str]) -> Section:
             raise InputError(
                 f"{path}: found {', '.join(names)}, expected {', '.join(expected)} as of {models[0]}; run `dvc repro`"
             )
-        others = (found.get("greedy_pass@1"), found.get("compile_rate"), found.get("cut_off"))
-        greedy, compiles, cut = ("" if value is None else share(value) for value in others)
+        others = (found.get(key) for key in ("greedy_pass@1", TRIMMED, "compile_rate", "cut_off"))
+        greedy, trimmed, compiles, cut = ("" if value is None else share(value) for value in others)
         rate = metrics / "timing" / f"benchmark-sample-{model}.json"
         drawn = read_json(rate).get("samples_per_second", "") if rate.exists() else ""
-        rows.append([*cells, greedy, compiles, str(found.get("mean_tokens", "")), cut, str(drawn)])
-    note = "Intervals: bootstrap over tasks. greedy: pass@1 of the likeliest answers. samples/s: of the last run here."
+        rows.append([*cells, greedy, trimmed, compiles, str(found.get("mean_tokens", "")), cut, str(drawn)])
+    note = "Intervals: bootstrap over tasks. greedy: pass@1 of the likeliest answers. "
+    note += "trimmed: pass@1 with the usual trimming. samples/s: of the last run here."
     return Section("Held-out pass@k", header, rows, note)
 
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stages.common.code import fenced_blocks
 from stages.common.records import Task
-from stages.common.thinking import END_THINK, THINK, drop_thinking
+from stages.common.thinking import END_THINK, THINK
+from stages.extraction.code import choose_program
 from stages.settings.sources import CodeforcesSettings
 from stages.sources import Row
 from stages.sources.codeforces_judging import accepts_any, comparison
@@ -83,10 +83,9 @@ def cases(examples: Any) -> list[dict[str, str]]:
     return [{"stdin": i, "stdout": o} for i, o in pairs if isinstance(i, str) and isinstance(o, str) and o.strip()]
 
 
-def program(generation: str) -> str | None:
-    """The program of an answer: its last fenced block."""
-    blocks, _ = fenced_blocks(drop_thinking(generation))
-    return blocks[-1][1] if blocks and blocks[-1][1].strip() else None
+def program(generation: str, language: str) -> str | None:
+    """The program of an answer: the last fenced block that is one."""
+    return choose_program(generation, language)
 
 
 def reasoning(generation: str) -> str | None:
@@ -121,7 +120,7 @@ def prompt(row: dict, how: Language) -> str:
 
 def task(row: dict, name: str, source: str, how: Language) -> Task | None:
     """The task of a row that lacks nothing; None where the answer has no program."""
-    code = program(row["generation"])
+    code = program(row["generation"], how.language)
     if code is None:
         return None
     said = (text(row[column]) for column in ("description", "input_format", "output_format"))

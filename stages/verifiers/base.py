@@ -66,8 +66,9 @@ def code_version() -> str:
     """Digest of everything of ours that decides a verdict."""
     here = Path(__file__).parent
     sandbox = sorted((here.parent / "sandbox").rglob("*.py"))
-    extraction = [here.parent / "common" / name for name in ("code.py", "comparing.py", "thinking.py")]
-    return content_hash(*sorted(here.glob("*.py")), *sandbox, *extraction)[:16]
+    extraction = sorted((here.parent / "extraction").rglob("*.py"))
+    shared = [here.parent / "common" / name for name in ("comparing.py", "thinking.py")]
+    return content_hash(*sorted(here.glob("*.py")), *sandbox, *extraction, *shared)[:16]
 
 
 def expect_language(task: Task, languages: tuple[str, ...]) -> None:

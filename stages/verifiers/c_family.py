@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from stages.common.files import value_hash, write_json
 from stages.common.records import Task
+from stages.extraction.definitions import without_main
 from stages.sandbox import Sandbox, View
 from stages.settings.verify import CompilerSettings, VerifySettings
 from stages.verifiers import c_unit
@@ -192,7 +193,8 @@ class CFamily(Compiled):
 
     def refusal(self, task: Task, code: str) -> str | None:
         """What could change how the tests are compiled."""
-        return self.text(code, task.language).refusal(self.text(task.tests, task.language).words)
+        words = self.text(task.tests, task.language).words
+        return self.text(without_main(code, task.language), task.language).refusal(words)
 
     def build(self, task: Task, code: str, program: bool) -> Build:
         """One file."""
@@ -202,7 +204,11 @@ class CFamily(Compiled):
         return Build({f"solution.{task.language}": code}, steps, self.run_step() if program else None)
 
     def build_tests(self, task: Task, code: str) -> Build:
-        """The solution in a file; the tests, which include it, come through a pipe."""
+        """The solution in a file; the tests, which include it, come through a pipe.
+
+        The main that an answer shows its function with is left out: it is no part of what is asked for.
+        """
+        code = without_main(code, task.language)
         solution, tests = (self.text(text, task.language) for text in (code, task.tests))
         unit = c_unit.make_unit(solution, tests, task.prompt, task.entry_point)
         step = self._compile_step(task.language, code, "-")

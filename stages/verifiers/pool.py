@@ -6,14 +6,14 @@ judged again. What judges is this machine (judges.py) or a cluster (cluster.py).
 
 import os
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.common.code import extract_code
 from stages.common.errors import InputError, SandboxError
 from stages.common.records import Sample, Task, Verdict
+from stages.extraction.code import extract_code
 from stages.sandbox import probe
 from stages.settings.verify import VerifySettings
 from stages.verifiers import make
@@ -83,8 +83,9 @@ def verify_samples(
     settings: VerifySettings,
     verifiers: Mapping[str, Verifier] | None = None,
     work: Work | None = None,
+    extract: Callable[[str, Task], str] = extract_code,
 ) -> Iterator[Verdict]:
-    """One verdict per sample, in order.
+    """One verdict per sample, in order, on the program that `extract` finds in its completion.
 
     Everything is checked before anything runs: raises SandboxError where there is no sandbox or no compiler, also if
     the cache would know all verdicts, and InputError for an unknown verifier; then InputError for a sample of an
@@ -98,7 +99,7 @@ def verify_samples(
     judges = make_judges(tasks, settings, verifiers, keys)
     work = work or Work()
     work.fingerprints = keys.fingerprints
-    return _stream(tasks, samples, settings, judges, keys, work)
+    return _stream(tasks, samples, settings, judges, keys, work, extract)
 
 
 def _stream(
@@ -108,6 +109,7 @@ def _stream(
     judges: Executor,
     keys: Keys,
     work: Work,
+    extract: Callable[[str, Task], str],
 ) -> Iterator[Verdict]:
     pending: deque[tuple[Sample, Finding | Future[Finding], int]] = deque()
     weight = 0
@@ -118,7 +120,7 @@ def _stream(
             task = tasks.get(sample.task_id)
             if task is None:
                 raise InputError(f"sample {sample.sample} of task '{sample.task_id}': no such task")
-            code = extract_code(sample.completion, task)
+            code = extract(sample.completion, task)
             found = findings.of(task, code)
             if not pending and isinstance(found, Finding):
                 yield verdict_of(sample, found)

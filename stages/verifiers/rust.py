@@ -17,6 +17,7 @@ from typing import Any
 from stages.common.errors import SandboxError
 from stages.common.files import value_hash
 from stages.common.records import Task
+from stages.extraction.definitions import without_main
 from stages.sandbox import Sandbox, View, abilities
 from stages.settings.verify import VerifySettings
 from stages.verifiers import rust_unit
@@ -38,6 +39,7 @@ WARNING = re.compile(rf"^{PLACE}warning(?:\[\w+\])?: ", re.MULTILINE)
 DUBIOUS = re.compile(r"linking with|linker |the compiler unexpectedly panicked|internal compiler error|No space left")
 OUT_OF_MEMORY = re.compile(r"out of memory|memory allocation of|Cannot allocate memory")
 UNASKED = ("dead-code", "unused-macros")  # lints that say nothing of code that is to be tested
+UNUSED_IMPORTS = "unused-imports"
 GOOD = "fn main() {}\n"
 
 
@@ -108,7 +110,7 @@ class Rust(Compiled):
 
     def refusal(self, task: Task, code: str) -> str | None:
         """What could change how the tests are compiled."""
-        return RustText(code).refusal()
+        return RustText(without_main(code, task.language)).refusal()
 
     def build(self, task: Task, code: str, program: bool) -> Build:
         """The code as the root of a crate."""
@@ -116,9 +118,13 @@ class Rust(Compiled):
         return Build({SOURCE: code}, [step], self._run_step() if program else None)
 
     def build_tests(self, task: Task, code: str) -> Build:
-        """The solution in a file; all else, which includes it, comes through a pipe."""
-        unit = rust_unit.make_unit(RustText(code), RustText(task.tests))
-        step = self._compile_step("bin", "-") | {"stdin": unit.text, "once": True}
+        """The solution in a file; all else, which includes it, comes through a pipe.
+
+        The main that an answer shows its function with is left out, and what it alone has imported is no fault.
+        """
+        own = without_main(code, task.language)
+        unit = rust_unit.make_unit(RustText(own), RustText(task.tests))
+        step = self._compile_step("bin", "-", own != code) | {"stdin": unit.text, "once": True}
         room = (len(unit.tests) + 1) * (rust_unit.HEAD_BYTES + rust_unit.TEXT_BYTES)
         run = {**self._run_step(), "alone": True, "channel": room}
         return Build({SOURCE: unit.solution}, [step], run, len(unit.tests), unit.tokens)
@@ -127,7 +133,8 @@ class Rust(Compiled):
         """An empty main."""
         return self.build(task, GOOD, True)
 
-    def _compile_step(self, kind: str, source: str) -> dict:
+    def _compile_step(self, kind: str, source: str, lacks_main: bool = False) -> dict:
+        unasked = (*UNASKED, UNUSED_IMPORTS) if lacks_main else UNASKED
         command = [
             f"{self.root}/bin/rustc",
             f"--sysroot={self.root}",
@@ -136,8 +143,8 @@ class Rust(Compiled):
             *self.options.flags,
         ]
         command += [
-            *self._lints,
-            *(f"-A{name}" for name in UNASKED),
+            *(lint for lint in self._lints if not lint.endswith(f"={UNUSED_IMPORTS}") or not lacks_main),
+            *(f"-A{name}" for name in unasked),
             *self._crates,
             *self._linking,
             "--error-format=short",

@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Self
 
-from stages.common.code import extract_code
 from stages.common.records import Sample, Task, Verdict
+from stages.extraction.code import extract_code
 from stages.settings.verify import VerifySettings
 from stages.verifiers.cache import VerdictCache
 from stages.verifiers.keys import Keys

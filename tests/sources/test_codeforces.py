@@ -99,7 +99,7 @@ def test_a_row_in_full(tmp_path: Path) -> None:
     ],
 )
 def test_program_and_reasoning(generation: str, code: str | None, thought: str | None) -> None:
-    assert program(generation) == code
+    assert program(generation, "python") == code
     assert reasoning(generation) == thought
 
 

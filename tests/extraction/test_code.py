@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from stages.common.code import extract_code
 from stages.common.records import Task
+from stages.extraction.code import extract_code
 
 PROMPT = 'def add(a, b):\n    """Add."""\n'
 
@@ -75,7 +75,8 @@ def test_methods_and_names() -> None:
 def test_cpp_continuation() -> None:
     prompt = "#include <vector>\nint add(int a, int b){\n"
     assert code("    return a + b;\n}", prompt, "add", "cpp") == prompt + "    return a + b;\n}"
-    assert code("```cpp\nint add(int a, int b) { return a; }\n```", prompt, "add", "cpp")[:7] == "int add"
+    definition = "int add(int a, int b) { return a; }\n"
+    assert code(f"```cpp\n{definition}```", prompt, "add", "cpp") == f"#include <vector>\n{definition}"
 
 
 @pytest.mark.parametrize(

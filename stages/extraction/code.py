@@ -1,0 +1,202 @@
+"""The code under test inside a completion. Pure, and linear in the completion's length however hostile it is."""
+
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from stages.common.records import Task
+from stages.common.thinking import drop_thinking
+from stages.extraction.definitions import Source, UnknownSource, source
+from stages.extraction.fences import RUN, Block, Reader
+from stages.extraction.prelude import Prompt, prompt_of
+from stages.extraction.python_source import PythonSource
+from stages.extraction.tags import TAGS, is_no_program
+
+BYTE_ORDER_MARK = re.compile(r"(\A|\n)\ufeff+")
+WORD = re.compile(r"[^\W\d]\w*")
+FIRST_LINES = 16  # of a text without an opening fence, at which its code may begin
+
+
+def extract_code(completion: str, task: Task) -> str:
+    """The program that `completion` proposes for `task`; "" where it holds no code.
+
+    A text that is code as a whole is taken as it is. Else a thought at its start is dropped, and of its fenced blocks
+    the last is taken that defines the task's entry point, or that is a whole program where there is none: one of the
+    task's language before one without a tag, and that before others. Without blocks the text is taken. Where the
+    prompt is code, code that goes on from there is put behind it, and code that defines the entry point behind what
+    precedes it in the prompt.
+    """
+    return _extract(completion, task.language, task.prompt, task.entry_point, task.tests)
+
+
+@lru_cache(64)  # selection and trimming ask for the same few again and again
+def _extract(completion: str, language: str, prompt: str, entry_point: str | None, tests: str) -> str:
+    return Choice(prompt_of(prompt, language, entry_point), tests).of(completion)
+
+
+class Choice:
+    """Chooses the code in answers to one prompt. `tests` tell what is wanted where no entry point does."""
+
+    def __init__(self, prompt: Prompt, tests: str = "") -> None:
+        self.prompt, self.language, self.path = prompt, prompt.language, prompt.path
+        self._tests = tests
+        self._tested = frozenset(WORD.findall(tests)) if tests.strip() and not self.path else frozenset()
+
+    def of(self, completion: str) -> str:
+        """The program in a completion, with what the prompt brings to it; "" for none."""
+        code = self.found(completion)
+        return "" if self.is_nothing(code) else self._whole(code)
+
+    def is_nothing(self, code: str) -> bool:
+        """Whether it holds no code: nothing but white space and comments."""
+        return self._source(code).is_empty
+
+    def found(self, completion: str) -> str:
+        """The program as it stands in a completion."""
+        text = BYTE_ORDER_MARK.sub(r"\1", completion)
+        if self.serves(text):
+            return text
+        text = drop_thinking(text)
+        if ("```" not in text and "~~~" not in text) or self.serves(text):
+            return text
+        reader = Reader(text, self.is_sound)
+        blocks = reader.blocks()
+        first = RUN.search(text).start()
+        before = self._before(text[:first], reader)
+        if before is not None:
+            blocks.insert(0, Block("", before, 0, first))
+        return self._chosen(blocks, text)
+
+    def _source(self, code: str) -> Source | UnknownSource:
+        return source(code, self.language)
+
+    def is_definition(self, code: str) -> bool:
+        """Whether it is code without an error that defines the entry point."""
+        found = self._source(code)
+        return found.whole and found.defines(self.path)
+
+    def serves(self, code: str) -> bool:
+        """Whether it is, as a whole, what the task asks for: not a piece of it, and nothing beside it."""
+        found = self._source(code)
+        if self.path:
+            return (found.whole and found.defines(self.path) and not found.is_stub(self.path)) or (
+                self.prompt.continues(code) and not found.is_empty
+            )
+        return found.whole and self._is_wanted(found)
+
+    def _is_wanted(self, found: Source | UnknownSource) -> bool:
+        """Whether it is a program, or defines what the tests of a task without an entry point use."""
+        if not self._tested:
+            return found.is_program
+        names = found.bound.keys() if isinstance(found, PythonSource) else getattr(found, "names", frozenset())
+        return bool(self._tested & (set(names) - {"main"}))
+
+    def is_sound(self, code: str) -> bool:
+        """Whether it is code without an error, or goes on from the prompt."""
+        found = self._source(code)
+        if found.whole:
+            return found.is_something or not self.path
+        if self.prompt.continues(code):
+            return True
+        return self.language == "python" and code[:1] in " \t\n" and self._source(textwrap.dedent(code)).whole
+
+    def _before(self, text: str, reader: Reader) -> str | None:
+        """Code before the first fence, whose opening fence is missing; None where there is none."""
+        if not text.strip():
+            return None
+        lines = text.splitlines(keepends=True)
+        at = 0
+        for line in lines[:FIRST_LINES]:
+            code = text[at:]
+            if line.strip() and reader.sound(code) and self.serves(code):
+                return code
+            at += len(line)
+        return None
+
+    def _chosen(self, blocks: Sequence[Block], text: str) -> str:
+        if not blocks:
+            return text
+        blocks = [block for block in blocks if not is_no_program(block.language)]
+        if not blocks:
+            return ""
+        choose = self._defining if self.path else self._program
+        code = choose(blocks)
+        if code is not None:
+            return code
+        real = [block for block in blocks if not block.inline] or blocks
+        own = [block.content for block in real if block.language == self.language]
+        return max(own, key=len) if own else real[-1].content
+
+    def _groups(self, blocks: Sequence[Block]) -> list[list[str]]:
+        """Contents by how likely they are meant: of the task's language, without a tag, others."""
+        own = [block.content for block in blocks if block.language == self.language]
+        untagged = [block.content for block in blocks if not block.language]
+        others = [block.content for block in blocks if block.language and block.language != self.language]
+        return [own, untagged, others]
+
+    def _last(self, blocks: Sequence[Block], accepts: Callable[[str], bool]) -> str | None:
+        """The last content that is accepted, of the first group that has one."""
+        for group in self._groups(blocks):
+            for content in reversed(group):
+                if content.strip() and accepts(content):
+                    return content
+        return None
+
+    def _defining(self, blocks: Sequence[Block]) -> str | None:
+        """The last block that defines the entry point or goes on from the prompt, rather one without an error."""
+
+        def full(code: str) -> bool:
+            return self.is_definition(code) and not self._source(code).is_stub(self.path)
+
+        def goes_on(code: str) -> bool:
+            return not self._source(code).is_empty and self.prompt.continues(code)
+
+        if (code := self._last(blocks, lambda code: full(code) or goes_on(code))) is not None:
+            return code
+        if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
+            return textwrap.dedent(code)
+        return self._last(blocks, lambda code: self._source(code).defines(self.path))
+
+    def _program(self, blocks: Sequence[Block]) -> str | None:
+        """The last block that is a whole program; pieces of one are joined."""
+        own = [block.content for block in blocks if block.language == self.language and block.content.strip()]
+        code = self._last(blocks, lambda code: self._source(code).whole and self._is_wanted(self._source(code)))
+        begun = [piece for piece in own if self._source(piece).only_reads]
+        if code is None or (begun and code in own and own.index(begun[0]) < own.index(code)):
+            joined = "\n".join(own if code is None else [*begun, code])
+            if len(own) > 1 and self._source(joined).whole and self._is_wanted(self._source(joined)):
+                return joined
+        return code if code is not None else self._last(blocks, lambda code: self._source(code).is_program)
+
+    def _whole(self, code: str) -> str:
+        """Code with what the prompt brings to it."""
+        if not self.path:
+            return code
+        found = self._source(code)
+        if found.whole and found.defines(self.path):
+            if self.prompt.is_open and found.is_stub(self.path) and self.prompt.continues(code):
+                return self.prompt.join(code)
+            return self.prompt.around(code)
+        if self.prompt.continues(code):
+            return self.prompt.join(code)
+        if found.defines(self.path):
+            return self.prompt.around(code)
+        return self.prompt.join(code) if self.prompt.is_open else code
+
+
+def choose_program(text: str, language: str) -> str | None:
+    """The whole program in an answer that is no completion of a prompt; None where it holds no fenced block of code."""
+    if RUN.search(drop_thinking(text)) is None:
+        return None
+    choice = Choice(prompt_of("", language, None))
+    code = choice.found(text)
+    return None if not code.strip() or choice.is_nothing(code) else code
+
+
+def fenced_blocks(text: str, language: str) -> list[Block]:
+    """The fenced blocks of a text, read for code of one language."""
+    return Reader(text, Choice(prompt_of("", language, None)).is_sound).blocks()
+
+
+__all__ = ["TAGS", "Choice", "choose_program", "extract_code", "fenced_blocks"]

@@ -1,0 +1,48 @@
+"""What a text is in a language, asked of that language's parser."""
+
+import re
+from functools import lru_cache
+
+from stages.extraction.python_source import PythonSource
+from stages.extraction.tree_source import GRAMMARS, TreeSource
+
+Source = PythonSource | TreeSource
+REMEMBERED = 64  # texts: an answer's candidates are looked at several times
+
+
+class UnknownSource:
+    """A text in a language without a parser here. Its lines say what it defines."""
+
+    whole = is_program = only_reads = False
+    is_something = True
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.is_empty = not text.strip()
+
+    def defines(self, path: tuple[str, ...]) -> bool:
+        """Whether a line of it seems to define, or calls, the last name of `path`."""
+        name = re.escape(path[-1]) if path else r"(?!)"
+        return re.search(rf"\b{name}[ \t]*\(|\b(?:class|struct|fn)[ \t]+{name}\b", self.text) is not None
+
+    def is_stub(self, path: tuple[str, ...]) -> bool:
+        """Nothing is known of bodies."""
+        return False
+
+
+@lru_cache(REMEMBERED)
+def source(text: str, language: str) -> Source | UnknownSource:
+    """What `text` is in `language`."""
+    if language == "python":
+        return PythonSource(text)
+    return TreeSource(text, language) if language in GRAMMARS else UnknownSource(text)
+
+
+def without_main(code: str, language: str) -> str:
+    """C, C++ or Rust code without the `main` that it defines beside its functions, on the same lines."""
+    if "main" not in code or language not in GRAMMARS:
+        return code
+    found = source(code, language)
+    mains = [item for item in found.items if item.names == ("main",) and item.kind.startswith("function_")]
+    others = any(item.names and "main" not in item.names for item in found.items)
+    return found.without(mains) if mains and others else code

@@ -1,0 +1,199 @@
+"""What a prompt that is code brings to an answer: the head that it continues, or what precedes the entry point."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from stages.extraction.definitions import Source, UnknownSource, source
+from stages.extraction.python_source import FUNCTIONS, PythonSource
+from stages.extraction.tree_source import Item, TreeSource, imports
+
+COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+BODIES = ("", "    pass\n", "        pass\n", "            pass\n", "\tpass\n", "\t\tpass\n", "  pass\n", " pass\n")
+CLOSINGS = ("", "\n}", "\n}\n}", "\n};", "\n}\n};", "\n}\n}\n}", "{}", ";")
+USING = re.compile(r"using\s+namespace\s+\w+(?:::\w+)*\s*;")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt in a language, with the path of the entry point: ("Solution", "twoSum") for a method."""
+
+    text: str
+    language: str
+    path: tuple[str, ...]
+
+    @cached_property
+    def _closed(self) -> Source | UnknownSource | None:
+        """The prompt as a whole program that defines the entry point, with the body or brackets that it lacks."""
+        if not self.path:
+            return None
+        for end in BODIES if self.language == "python" else CLOSINGS:
+            found = source(self.text + end, self.language)
+            if found.whole and self._at(found) is not None:
+                return found
+        return None
+
+    def _at(self, found: Source | UnknownSource) -> int | None:
+        """Where the entry point's definition begins in the prompt, in characters."""
+        if isinstance(found, PythonSource):
+            node = found.definition(self.path[:1])
+            return None if node is None else found.offset(node)
+        if not isinstance(found, TreeSource):
+            return None
+        item = found.definition(self.path[:1]) or next(
+            (item for item in found.items if self.path[0] in item.declared), None
+        )
+        return None if item is None else len(found.data[: item.start].decode("utf-8", "surrogatepass"))
+
+    @cached_property
+    def is_open(self) -> bool:
+        """Whether it ends inside of the entry point, so that an answer may go on from there."""
+        found = self._closed
+        if isinstance(found, PythonSource):
+            return found.last is found.definition(self.path[:1])
+        if self.language == "python" or not self.path:
+            return False
+        if found is not None and found.text == self.text + "{}":
+            return True  # a signature alone
+        mentioned = UnknownSource(self.text).defines(self.path)
+        return mentioned and COMMENT.sub("", self.text).rstrip().endswith("{")
+
+    @cached_property
+    def before(self) -> str:
+        """What precedes the entry point: imports, helpers, types. "" where the prompt is no code."""
+        found = self._closed
+        if found is not None:
+            before = self.text[: self._at(found)]
+        elif self.is_open:
+            name = re.search(rf"^.*\b{re.escape(self.path[0])}\s*[({{:<]", self.text, re.MULTILINE)
+            before = self.text[: name.start()] if name else ""
+        else:
+            return ""
+        return "" if source(before, self.language).is_empty else before
+
+    def continues(self, code: str) -> bool:
+        """Whether the prompt and `code` are a program in which the entry point has got a body, or more of it."""
+        if not self.is_open or not code.strip():
+            return False
+        whole = source(self.text + code, self.language)
+        if not whole.whole or not whole.defines(self.path):
+            return False
+        if isinstance(whole, PythonSource):
+            return self._grows(whole.definition(self.path[:1]))
+        item = whole.definition(self.path)
+        return item is None or item.end > len(self.text.encode("utf-8", "surrogatepass"))
+
+    def _grows(self, node: object) -> bool:
+        """Whether a definition has statements behind the prompt's lines."""
+        lines = self.text.count("\n")
+        stack = list(node.body) if isinstance(node, FUNCTIONS) or hasattr(node, "body") else []
+        return any(statement.end_lineno > lines for statement in stack)
+
+    def join(self, code: str) -> str:
+        """The prompt, with `code` behind it that continues it."""
+        return self.text + code
+
+    def around(self, code: str) -> str:
+        """`code`, which defines the entry point, with what of the prompt's beginning it does not have itself."""
+        if not self.before:
+            return code
+        if self.language == "python":
+            return _around_python(self.before, code)
+        known = source(self.before, self.language)
+        own = source(code, self.language)
+        if not isinstance(known, TreeSource) or not isinstance(own, TreeSource):
+            return code
+        return _around_rust(known, own) if self.language == "rust" else _around_c(known, own)
+
+
+@lru_cache(1024)
+def prompt_of(text: str, language: str, entry_point: str | None) -> Prompt:
+    """What there is to know of a task's prompt, worked out once."""
+    return Prompt(text, language, tuple(re.split(r"\.|::", entry_point)) if entry_point else ())
+
+
+def _around_python(before: str, code: str) -> str:
+    """Future imports come first, whoever brings them."""
+    if code.startswith(before):
+        return code
+    own, known = source(code, "python"), source(before, "python")
+    if not isinstance(own, PythonSource) or not own.whole or not (end := own.future_end()):
+        return before + code
+    if isinstance(known, PythonSource) and known.whole and (first := known.future_end()):
+        return code[:end] + before[first:] + code[end:]
+    return code[:end] + before + code[end:]
+
+
+def _around_c(known: TreeSource, own: TreeSource) -> str:
+    """What is missing goes to the front, so that lines, pragmas and macros keep their order.
+
+    `using namespace` goes behind code that qualifies its names: it may have names of its own that would clash.
+    """
+    missing = [item for item in known.items if not _is_there(known, item, own)]
+    usings = [item for item in missing if USING.fullmatch(_words(known, item))]
+    others = [item for item in missing if item not in usings]
+    helpers = any(item.names and not item.kind.startswith("preproc") for item in others)
+    late = usings if "std::" in own.text and not helpers else []
+    front = _lines(known, [item for item in missing if item not in late])
+    behind = _lines(known, late)
+    return front + own.text + (f"\n{behind}" if behind else "")
+
+
+def _around_rust(known: TreeSource, own: TreeSource) -> str:
+    """Behind the code, which may begin with attributes of the crate; macros come before what uses them."""
+    named = {name for item in own.items for _, name in _uses(own, item)}
+    paths = {path for item in own.items for path, _ in _uses(own, item)}
+    parts, macros = [], []
+    for item in known.items:
+        if item.kind == "use_declaration":
+            parts += [
+                f"#[allow(unused_imports)] use {path};"
+                for path, name in _uses(known, item)
+                if path not in paths and (name not in named | own.names or name == "_")
+            ]
+        elif item.kind != "inner_attribute_item" and not _is_there(known, item, own):
+            (macros if item.kind == "macro_definition" else parts).append(_text(known, item))
+    behind = "\n".join(parts)
+    text = own.text + (f"\n{behind}\n" if behind else "")
+    if not macros:
+        return text
+    heads = [item.end for item in own.items if item.kind == "inner_attribute_item"]
+    at = len(own.data[: max(heads, default=0)].decode("utf-8", "surrogatepass"))
+    return text[:at] + "\n".join(macros) + "\n" + text[at:]
+
+
+def _uses(text: TreeSource, item: Item) -> tuple[tuple[str, str], ...]:
+    return imports(text.text, item) if item.kind == "use_declaration" else ()
+
+
+def _is_there(known: TreeSource, item: Item, own: TreeSource) -> bool:
+    """Whether code has an item of the prompt's: by its name where it defines one, else word for word."""
+    if item.names:
+        return any(name in own.names for name in item.names)
+    return _words(known, item) in _all_words(own)
+
+
+@lru_cache(8)
+def _all_words(text: TreeSource) -> frozenset[str]:
+    return frozenset(_words(text, item) for item in text.items)
+
+
+def _text(text: TreeSource, item: Item) -> str:
+    return text.data[item.start : item.end].decode("utf-8", "surrogatepass")
+
+
+def _words(text: TreeSource, item: Item) -> str:
+    return (
+        re.sub(r"\s+", "", _text(text, item)) if not USING.fullmatch(_text(text, item).strip()) else _text(text, item)
+    )
+
+
+def _lines(text: TreeSource, items: Iterable[Item]) -> str:
+    """Items in their order, each on lines of its own; an item that lies in another comes with that one."""
+    parts, end = [], 0
+    for item in items:
+        if item.start >= end:
+            parts.append(_text(text, item).rstrip("\n") + "\n")
+            end = item.end
+    return "".join(parts)

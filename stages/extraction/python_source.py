@@ -1,0 +1,246 @@
+"""What a Python text is, by `ast`: whether it parses, what it binds at module level, whether it is a program."""
+
+import ast
+import builtins
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+LONGEST = 200_000  # characters that are parsed: a tree takes some 500 bytes for each
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+KNOWN = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__builtins__", "__annotations__"}
+OUTPUT = frozenset(("print", "write", "writelines", "stdout", "system", "fdopen"))
+INPUT = frozenset(("input", "raw_input", "stdin", "fdopen", "open", "read"))
+
+
+def parse(text: str) -> ast.Module | None:
+    """The tree of a text; None where it is no Python, or too long or too deep to be looked at."""
+    if len(text) > LONGEST:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in strings: the program's own affair
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+class PythonSource:
+    """A text that may be Python. `whole`: it parses."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._tree = parse(text)
+        self.whole = self._tree is not None
+
+    @cached_property
+    def is_empty(self) -> bool:
+        """Whether it holds no statement: white space and comments alone."""
+        return not self._tree.body if self._tree else not self.text.strip()
+
+    @cached_property
+    def bound(self) -> dict[str, ast.AST]:
+        """The last statement that binds each name at module level."""
+        return {name: node for node in _statements(self._tree) for name in _names(node)} if self._tree else {}
+
+    def definition(self, path: tuple[str, ...]) -> ast.AST | None:
+        """What defines `path`: a function, a class, an assignment; for `Class.method` the method, or a class that may
+        inherit it. A call, a comment, and a method of the same name are none."""
+        node = self.bound.get(path[0]) if path else None
+        for name in path[1:]:
+            if not isinstance(node, ast.ClassDef):
+                return node
+            inner = {found: child for child in _statements(node) for found in _names(child)}
+            node = inner.get(name) or (node if node.bases else None)
+        return node
+
+    def defines(self, path: tuple[str, ...]) -> bool:
+        """Whether it defines `path`; where it does not parse, whether a line of it seems to."""
+        if self.whole:
+            return self.definition(path) is not None
+        return bool(path) and _line_of(path[0]).search(self.text) is not None
+
+    def is_stub(self, path: tuple[str, ...]) -> bool:
+        """Whether what defines `path` has no body of its own: a signature that is said again."""
+        node = self.definition(path)
+        return node is not None and _is_stub(node)
+
+    @cached_property
+    def called(self) -> frozenset[str]:
+        """Words of all names and attributes."""
+        return _words(self._tree)
+
+    @cached_property
+    def missing(self) -> frozenset[str]:
+        """Names that it uses and never binds."""
+        return _missing(self._tree) if self._tree else frozenset()
+
+    @cached_property
+    def runs(self) -> bool:
+        """Whether something is called when it is run, and not only when it is imported by others."""
+        return self._tree is not None and any(
+            isinstance(inner, ast.Call)
+            for node in _statements(self._tree)
+            if not isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom))
+            for inner in _own_nodes(node)
+        )
+
+    @cached_property
+    def is_program(self) -> bool:
+        """Whether it is a program by itself: it runs something, knows all its names, and writes output."""
+        return self.runs and not self.missing and bool(self.called & OUTPUT)
+
+    @cached_property
+    def only_reads(self) -> bool:
+        """Whether it is the beginning of a program: it takes input and writes nothing."""
+        return self.runs and not self.missing and bool(self.called & INPUT) and not self.called & OUTPUT
+
+    @cached_property
+    def is_something(self) -> bool:
+        """Whether it does more than to state values: a word or a number by itself parses as well."""
+        trivial = (ast.Name, ast.Constant, ast.Attribute, ast.Tuple, ast.UnaryOp, ast.BinOp, ast.List, ast.Compare)
+        return self._tree is not None and any(
+            not (isinstance(node, ast.Expr) and isinstance(node.value, trivial)) for node in self._tree.body
+        )
+
+    def offset(self, node: ast.AST) -> int:
+        """Where the statement begins in the text, with its decorators: the start of its line."""
+        line = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        return self._starts[line - 1]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each line begins, as `ast` counts lines."""
+        return [0, *(found.end() for found in re.finditer(r"\r\n|\r|\n", self.text))]
+
+    def future_end(self) -> int:
+        """Behind the last `from __future__` import, which nothing may precede; 0 where there is none."""
+        found = [n for n in self._tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+        starts = self._starts
+        return starts[found[-1].end_lineno] if found and found[-1].end_lineno < len(starts) else 0
+
+    @property
+    def statements(self) -> list[ast.stmt]:
+        """Its statements at module level."""
+        return self._tree.body if self._tree else []
+
+    @staticmethod
+    def binds(statement: ast.stmt) -> set[str]:
+        """The names that one statement binds, those that its inner statements bind as well."""
+        return {name for node in _statements(ast.Module([statement], [])) for name in _names(node)}
+
+    @staticmethod
+    def uses(statement: ast.stmt) -> list[str]:
+        """The names that one statement uses."""
+        return [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
+
+    def lines_of(self, statement: ast.stmt) -> str:
+        """The lines of one statement, with its decorators."""
+        end = self._starts[statement.end_lineno] if statement.end_lineno < len(self._starts) else len(self.text)
+        text = self.text[self.offset(statement) : end]
+        return text if text.endswith("\n") else f"{text}\n"
+
+    @property
+    def last(self) -> ast.AST | None:
+        """Its last statement at module level."""
+        return self._tree.body[-1] if self._tree and self._tree.body else None
+
+
+def _line_of(name: str) -> re.Pattern:
+    name = re.escape(name)
+    return re.compile(rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{name}\b|^{name}[ \t]*[:=](?!=)", re.MULTILINE)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.stmt]:
+    """The statements of a module or class in order, those inside of `if`, `try`, loops and `with` as well."""
+    stack = list(reversed(tree.body))
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            continue
+        inner: list[ast.AST] = []
+        for field in ("body", "handlers", "cases", "orelse", "finalbody"):
+            for child in getattr(node, field, None) or ():
+                inner += child.body if isinstance(child, (ast.ExceptHandler, ast.match_case)) else [child]
+        stack += reversed(inner)
+
+
+def _names(node: ast.AST) -> Iterable[str]:
+    """The names that a statement itself binds."""
+    if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+        return (node.name,)
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.AnnAssign) and node.value is None:
+        return ()
+    targets = list(getattr(node, "targets", ())) if isinstance(node, ast.Assign) else []
+    if isinstance(node, (ast.AnnAssign, ast.For, ast.AsyncFor)):
+        targets = [node.target]
+    elif isinstance(node, (ast.With, ast.AsyncWith)):
+        targets = [item.optional_vars for item in node.items if item.optional_vars]
+    return _targets(targets)
+
+
+def _targets(nodes: list[ast.AST]) -> list[str]:
+    names, stack = [], list(nodes)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name):
+            names.append(node.id)
+        elif isinstance(node, (ast.Tuple, ast.List)):
+            stack += node.elts
+        elif isinstance(node, ast.Starred):
+            stack.append(node.value)
+    return names
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a statement but for those of its inner statements: its tests, values and targets."""
+    stack = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
+    while stack:
+        found = stack.pop()
+        yield found
+        stack += [child for child in ast.iter_child_nodes(found) if not isinstance(child, ast.stmt)]
+
+
+def _is_stub(node: ast.AST) -> bool:
+    if isinstance(node, ast.ClassDef):
+        return all(_is_stub(n) if isinstance(n, (*FUNCTIONS, ast.ClassDef)) else _is_idle(n) for n in node.body)
+    return isinstance(node, FUNCTIONS) and all(_is_idle(n) for n in node.body)
+
+
+def _is_idle(node: ast.AST) -> bool:
+    """A docstring, `...`, `pass`, or `raise NotImplementedError`."""
+    if isinstance(node, ast.Raise):
+        error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        return isinstance(error, ast.Name) and error.id == "NotImplementedError"
+    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+
+def _words(tree: ast.AST | None) -> frozenset[str]:
+    nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.Name, ast.Attribute))] if tree else []
+    return frozenset(n.id if isinstance(n, ast.Name) else n.attr for n in nodes)
+
+
+def _missing(tree: ast.Module) -> frozenset[str]:
+    used, bound = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            bound.update(_names(node))
+            if any(alias.name == "*" for alias in node.names):
+                return frozenset()
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+            bound.add(node.name)
+        elif isinstance(node, ast.MatchMapping):
+            bound.add(node.rest)
+        elif isinstance(node, (ast.Global, ast.Nonlocal)):
+            bound.update(node.names)
+    return frozenset(used - bound - KNOWN)

@@ -1,0 +1,291 @@
+"""What a C, C++ or Rust text is, by tree-sitter's grammars: whether it parses, and which items it consists of."""
+
+import importlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tree_sitter import Language, Node
+
+GRAMMARS = {"c": "tree_sitter_c", "cpp": "tree_sitter_cpp", "rust": "tree_sitter_rust"}
+LONGEST = 100_000  # characters that are parsed: no judge takes longer programs
+CHUNK = 1024  # bytes
+# Some tokens have the lexer look at all that follows, once for each of them: what it may read in total is bounded.
+READ_AGAIN, READ_AT_LEAST = 12, 50_000
+
+CONTAINERS = {
+    "preproc_if",
+    "preproc_ifdef",
+    "preproc_else",
+    "preproc_elif",
+    "linkage_specification",
+    "declaration_list",
+    "namespace_definition",
+    "ERROR",
+}
+TYPES = {"struct_specifier", "class_specifier", "union_specifier", "enum_specifier"}
+BODIES = {"compound_statement", "try_statement", "block"}
+RUST_ITEMS = {
+    "function_item",
+    "struct_item",
+    "enum_item",
+    "union_item",
+    "trait_item",
+    "type_item",
+    "const_item",
+    "static_item",
+    "mod_item",
+    "macro_definition",
+    "extern_crate_declaration",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a file: its grammar's word for it, the names it defines, where it lies, in bytes.
+
+    `declared` are names that it mentions as those of functions defined elsewhere, `members` names of methods in it.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    start: int
+    end: int
+    declared: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    stub: bool = False
+
+
+class _Reader:
+    """Hands the text to the parser in chunks, until it has been asked for too many."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._left = READ_AGAIN * len(data) + READ_AT_LEAST
+        self.spent = False
+
+    def __call__(self, offset: int, _: object) -> bytes:
+        chunk = self._data[offset : offset + CHUNK]
+        self._left -= len(chunk)
+        self.spent |= self._left < 0
+        return b"" if self.spent else chunk
+
+
+@cache
+def _grammar(language: str) -> "Language":
+    from tree_sitter import Language
+
+    return Language(importlib.import_module(GRAMMARS[language]).language())
+
+
+def parse(data: bytes, language: str) -> "Node | None":
+    """The root of a text's tree; None where it is too long or takes too long."""
+    from tree_sitter import Parser
+
+    if len(data) > 4 * LONGEST or len(data.decode("utf-8", "surrogatepass")) > LONGEST:
+        return None
+    reader = _Reader(data)
+    try:
+        tree = Parser(_grammar(language)).parse(reader, progress_callback=lambda *_: reader.spent)
+    except ValueError:  # it was stopped
+        return None
+    return None if reader.spent else tree.root_node
+
+
+class TreeSource:
+    """A text that may be C, C++ or Rust. `whole`: it parses without an error."""
+
+    def __init__(self, text: str, language: str) -> None:
+        self.text, self.language = text, language
+        self.data = text.encode("utf-8", "surrogatepass")
+        self._root = parse(self.data, language)
+        self.whole = self._root is not None and not self._root.has_error
+
+    @cached_property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing but white space and comments."""
+        if self._root is None:
+            return not self.text.strip()
+        return all(node.type.endswith("comment") for node in self._root.children)
+
+    @cached_property
+    def items(self) -> tuple[Item, ...]:
+        """Its items in order, those in namespaces and under `#if` behind the ones they lie in."""
+        if self._root is None:
+            return ()
+        return tuple(_rust_items(self._root, self.data) if self.language == "rust" else _c_items(self._root, self.data))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All names that it defines."""
+        return frozenset(name for item in self.items for name in item.names)
+
+    def definition(self, path: tuple[str, ...]) -> Item | None:
+        """The item that defines `path`. A call, a prototype, a comment, and a method of the same name are none."""
+        found = [item for item in self.items if path and path[0] in item.names]
+        if len(path) > 1:
+            found = [item for item in found if path[-1] in item.members] or [
+                item for item in self.items if "::".join(path) in item.names
+            ]
+        return next((item for item in reversed(found) if not item.stub), found[-1] if found else None)
+
+    def defines(self, path: tuple[str, ...]) -> bool:
+        """Whether it defines `path`; of a text that is too long to be parsed, whether its lines seem to."""
+        if self._root is None:
+            return bool(path) and re.search(rf"\b{re.escape(path[-1])}[ \t]*\(", self.text) is not None
+        return self.definition(path) is not None
+
+    def is_stub(self, path: tuple[str, ...]) -> bool:
+        """Whether what defines `path` has an empty body."""
+        found = self.definition(path)
+        return found is not None and found.stub
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it has a main."""
+        return "main" in self.names
+
+    @property
+    def only_reads(self) -> bool:
+        """A program has one main: nothing that lacks it runs."""
+        return False
+
+    @property
+    def is_something(self) -> bool:
+        """Whether it defines anything."""
+        return bool(self.items)
+
+    def without(self, items: "list[Item] | tuple[Item, ...]") -> str:
+        """The text with these items blanked out, on the same lines."""
+        data = bytearray(self.data)
+        for item in items:
+            part = data[item.start : item.end]
+            data[item.start : item.end] = bytes(sign if sign in b"\r\n" else 32 for sign in part)
+        return data.decode("utf-8", "surrogatepass")
+
+
+def _text(node: "Node", data: bytes) -> str:
+    """What stands in a node; the node's own way to it is slow where a text was handed over in chunks."""
+    return data[node.start_byte : node.end_byte].decode("utf-8", "replace")
+
+
+def _c_items(root: "Node", data: bytes) -> Iterator[Item]:
+    stack = list(reversed(root.children))
+    while stack:
+        node = stack.pop()
+        inner = node.named_children[-1] if node.type == "template_declaration" and node.named_children else node
+        if node.is_named and node.type not in ("comment", "ERROR"):
+            names, declared, members = _c_names(inner, data)
+            stub = inner.type == "function_definition" and _is_idle(inner.child_by_field_name("body"))
+            end = stack[-1] if stack and stack[-1].type == ";" else node
+            yield Item(inner.type, names, node.start_byte, end.end_byte, declared, members, stub)
+        if node.type in CONTAINERS:
+            stack += reversed(node.children)
+
+
+def _is_idle(body: "Node | None") -> bool:
+    return body is not None and all(node.type == "comment" for node in body.named_children)
+
+
+def _c_names(node: "Node", data: bytes) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """(defined, declared, members) of one item."""
+    defined, declared, members = [], [], []
+    kind = node.type
+    specifier = node if kind in TYPES else node.child_by_field_name("type")
+    if specifier is not None and specifier.type in TYPES and (body := specifier.child_by_field_name("body")):
+        if name := specifier.child_by_field_name("name"):
+            defined.append(_text(name, data))
+        members = [
+            _declared(declarator, data)[0]
+            for child in body.named_children
+            if child.child_by_field_name("body") is not None
+            for declarator in child.children_by_field_name("declarator")
+        ]
+    if kind in ("preproc_def", "preproc_function_def", "alias_declaration", "concept_definition"):
+        defined += [_text(name, data)] if (name := node.child_by_field_name("name")) else []
+    for declarator in node.children_by_field_name("declarator"):
+        name, is_function = _declared(declarator, data)
+        has_body = any(child.type in BODIES for child in node.children)
+        if name:
+            is_prototype = is_function and not (kind == "function_definition" and has_body)
+            (declared if is_prototype and declarator.type != "init_declarator" else defined).append(name)
+    return tuple(defined), tuple(declared), tuple(members)
+
+
+def _declared(node: "Node | None", data: bytes) -> tuple[str, bool]:
+    """The name that a declarator declares, and whether it is a function's."""
+    is_function = pointer = False
+    while node is not None:
+        if node.type in ("identifier", "field_identifier", "type_identifier", "operator_name", "qualified_identifier"):
+            return "".join(_text(node, data).split()), is_function
+        if node.type == "function_declarator":
+            is_function = not pointer
+        pointer = node.type == "parenthesized_declarator"
+        inner = node.child_by_field_name("declarator") or node.child_by_field_name("name")
+        node = inner or next((n for n in node.named_children if n.type.endswith(("declarator", "identifier"))), None)
+    return "", is_function
+
+
+def _rust_items(root: "Node", data: bytes) -> Iterator[Item]:
+    stack = list(reversed(root.children))
+    start: int | None = None
+    while stack:
+        node = stack.pop()
+        if node.type == "ERROR":
+            stack += reversed(node.children)
+            continue
+        if node.type == "attribute_item":
+            start = node.start_byte if start is None else start
+            continue
+        if node.is_named and not node.type.endswith("comment"):
+            yield _rust_item(node, data, node.start_byte if start is None else start)
+            start = None
+
+
+def _rust_item(node: "Node", data: bytes, start: int) -> Item:
+    name, body = node.child_by_field_name("name"), node.child_by_field_name("body")
+    names = (_text(name, data),) if node.type in RUST_ITEMS and name else ()
+    owner, members, stub = node.child_by_field_name("type"), (), False
+    if node.type == "impl_item" and body:
+        found = (child.child_by_field_name("name") for child in body.named_children if child.type == "function_item")
+        members = tuple(_text(name, data) for name in found if name)
+        names = tuple(f"{_text(owner, data)}::{member}" for member in members) if owner else ()
+    if node.type == "function_item":
+        stub = body is not None and _is_rust_stub(body, data)
+    return Item(node.type, names, start, node.end_byte, members=members, stub=stub)
+
+
+def _is_rust_stub(body: "Node", data: bytes) -> bool:
+    inner = [node for node in body.named_children if not node.type.endswith("comment")]
+    return not inner or (len(inner) == 1 and _text(inner[0], data).startswith(("todo!", "unimplemented!")))
+
+
+def imports(text: str, item: Item) -> tuple[tuple[str, str], ...]:
+    """(path, name) of each thing that one `use` of Rust brings in; a glob's name is its path."""
+    data = text.encode("utf-8", "surrogatepass")[item.start : item.end]
+    root = parse(data, "rust")
+    found, stack = [], []
+    for node in root.children if root else ():
+        if node.type == "use_declaration" and (argument := node.child_by_field_name("argument")):
+            stack.append(("", argument))
+    while stack:
+        prefix, node = stack.pop()
+        if node.type == "scoped_use_list":
+            path = node.child_by_field_name("path")
+            prefix = f"{prefix}{_text(path, data)}::" if path else f"{prefix}::"
+            node = node.child_by_field_name("list")
+        if node.type == "use_list":
+            stack += [(prefix, child) for child in reversed(node.named_children) if "comment" not in child.type]
+        elif node.type == "use_as_clause":
+            path, alias = (_text(node.child_by_field_name(field), data) for field in ("path", "alias"))
+            found.append((f"{prefix}{path} as {alias}", alias))
+        elif node.type == "self":
+            path = prefix.removesuffix("::")
+            found.append((path, path.rpartition("::")[2]))
+        else:
+            path = f"{prefix}{_text(node, data)}"
+            found.append((path, path if path.endswith("*") else path.rpartition("::")[2]))
+    return tuple(found)
