@@ -46,6 +46,10 @@ PYTHON = tuple(name for name, verifier in SETS.items() if verifier == "pytest")
 # Folders of vendored crates: one's own, then that of Debian's packages librust-*-dev.
 VENDORED = (ROOT / "toolbox" / "crates" / "vendor", Path("/usr/share/cargo/registry"))
 CRATES = ("rand", "regex", "md5")
+# What some programs include or link with, by a file of it.
+HEADERS = {"boost": "/usr/include/boost/any.hpp", "crypto": "/usr/include/openssl/md5.h"}
+# Seconds of CPU time. A third of MapCoder's wrong programs would run for ever, or nearly so, on one case or another.
+CPU_SECONDS = {"mapcoder-apps": 5}
 KINDS = {"label": "wrong label", "rule": "other rule", "environment": "environment", "limits": "limits"}
 SHARE = 3  # of a set, one program in so many is judged unless all are
 
@@ -54,13 +58,13 @@ SHARE = 3  # of a set, one program in so many is judged unless all are
 class Named:
     """A difference between label and verdict that has been looked into.
 
-    `kind` is one of KINDS, `why` says it in words. `crates`: the difference is there only where one of these is not.
-    `varies`: the verdict depends on the machine, and the difference may be absent.
+    `kind` is one of KINDS, `why` says it in words. `without`: the difference is there only where this crate or library
+    is not. `varies`: the verdict depends on the machine, and the difference may be absent.
     """
 
     kind: str
     why: str
-    crates: tuple[str, ...] = ()
+    without: str | None = None
     varies: bool = False
 
 
@@ -99,51 +103,61 @@ def named(name: str) -> dict[tuple[str, int], Named]:
     for line in NAMED.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["set"] == name:
-            known = Named(row["kind"], row["why"], tuple(row.get("crates", ())), row.get("varies", False))
+            known = Named(row["kind"], row["why"], row.get("without"), row.get("varies", False))
             found |= {(row["task_id"], sample): known for sample in row["samples"]}
     return found
 
 
 def chosen(name: str, all_of_them: bool) -> list[tuple[Sample, bool]]:
-    """The samples to judge: all, or every third and those with a named difference."""
-    looked_into = named(name)
-    return [
-        (sample, label)
-        for number, (sample, label) in enumerate(load(name)[1])
-        if all_of_them or number % SHARE == 0 or (sample.task_id, sample.sample) in looked_into
-    ]
+    """The samples to judge: all, or every third."""
+    return load(name)[1][:: 1 if all_of_them else SHARE]
 
 
+@cache
 def crates() -> tuple[Path, tuple[str, ...]] | None:
     """A folder of vendored crates and those of CRATES that are in it; None where there is none."""
     for folder in VENDORED:
-        there = tuple(crate for crate in CRATES if any(folder.glob(f"{crate}-[0-9]*")) or (folder / crate).is_dir())
-        if there:
-            return folder, there
+        found = {name for name in CRATES if any(folder.glob(f"{name}-[0-9]*")) or (folder / name).is_dir()}
+        if found:
+            return folder, tuple(sorted(found))
     return None
 
 
-def settings() -> VerifySettings:
-    """Those of a profile for real models, as far as they matter here."""
+def libraries() -> set[str]:
+    """The crates and libraries of others that programs here may use."""
     found = crates()
-    rust = {"vendor": str(found[0]), "crates": list(found[1])} if found else {}
-    return VerifySettings.parse({"pytest": {"packages": ["numpy"]}, "rust": rust}, "tests")
+    return {*(found[1] if found else ()), *(name for name, file in HEADERS.items() if Path(file).exists())}
+
+
+def settings(name: str) -> VerifySettings:
+    """Those of a profile for real models, as far as they matter here; `name`: the set to judge."""
+    found = crates()
+    linked = ("m", "pthread", "crypto") if "crypto" in libraries() else ("m", "pthread")
+    return VerifySettings.parse(
+        {
+            "limits": {"cpu_seconds": CPU_SECONDS.get(name, 10)},
+            "pytest": {"packages": ["numpy"]},
+            "gcc": {"libraries": linked},
+            "rust": {"vendor": str(found[0]), "crates": list(found[1])} if found else {},
+        },
+        "tests",
+    )
 
 
 def lacking(name: str) -> str | None:
     """Why a set cannot be judged here: its files or a tool are missing."""
     if not FOLDER.is_dir():
         return "no labelled programs; name their folder in HALO_FORGE_LABELLED"
-    return make(SETS[name], settings()).check()
+    return make(SETS[name], settings(name)).check()
 
 
-def judge(tasks: Sequence[Task], samples: Sequence[Sample]) -> list[Verdict]:
+def judge(tasks: Sequence[Task], samples: Sequence[Sample], options: VerifySettings) -> list[Verdict]:
     """The verdicts, from files and to a file as the stage does it."""
     with tempfile.TemporaryDirectory() as folder:
         files = {kind: Path(folder, f"{kind}.jsonl") for kind in ("tasks", "samples", "verdicts")}
         records.write(files["tasks"], tasks)
         records.write(files["samples"], samples)
-        verify_file([files["tasks"]], files["samples"], files["verdicts"], settings())
+        verify_file([files["tasks"]], files["samples"], files["verdicts"], options)
         return list(records.read(Verdict, files["verdicts"]))
 
 
@@ -151,7 +165,7 @@ def judge_set(name: str, all_of_them: bool) -> list[tuple[bool, Verdict]]:
     """Label and verdict of a set's chosen samples."""
     tasks, _ = load(name)
     samples = chosen(name, all_of_them)
-    verdicts = judge(list(tasks.values()), [sample for sample, _ in samples])
+    verdicts = judge(list(tasks.values()), [sample for sample, _ in samples], settings(name))
     return [(label, verdict) for (_, label), verdict in zip(samples, verdicts, strict=True)]
 
 
@@ -160,7 +174,7 @@ def cpython_differs(name: str, verdicts: Sequence[Verdict]) -> list[str]:
     tasks, everything = load(name)
     wanted = {(verdict.task_id, verdict.sample) for verdict in verdicts}
     samples = [sample for sample, _ in everything if (sample.task_id, sample.sample) in wanted]
-    plain = judge([by_cpython(task) for task in tasks.values()], samples)
+    plain = judge([by_cpython(task) for task in tasks.values()], samples, settings(name))
     return [
         f"{told(ours)}; CPython: {theirs.level}, {theirs.detail}"
         for ours, theirs in zip(verdicts, plain, strict=True)
@@ -181,10 +195,10 @@ def told(verdict: Verdict) -> str:
 def compare(name: str, judged: Sequence[tuple[bool, Verdict]]) -> Comparison:
     """Verdicts against labels, with what is named put aside."""
     found = Comparison(name, len(judged))
-    there = crates()
+    there = libraries()
     for label, verdict in judged:
         known = named(name).get((verdict.task_id, verdict.sample))
-        if known and known.crates and there and set(known.crates) <= set(there[1]):
+        if known and known.without in there:
             known = None
         if passes(verdict) == label:
             found.agree += 1
