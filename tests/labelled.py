@@ -21,7 +21,7 @@ from pathlib import Path
 
 from stages.common import records
 from stages.common.cli import run
-from stages.common.errors import InputError
+from stages.common.errors import InputError, SandboxError
 from stages.common.records import Sample, Task, Verdict
 from stages.settings.verify import VerifySettings
 from stages.verifiers import make
@@ -115,12 +115,21 @@ def chosen(name: str, all_of_them: bool) -> list[tuple[Sample, bool]]:
 
 @cache
 def crates() -> tuple[Path, tuple[str, ...]] | None:
-    """A folder of vendored crates and those of CRATES that are in it; None where there is none."""
+    """A folder of vendored crates and those of CRATES that can be built from it; None where there is none."""
     for folder in VENDORED:
-        found = {name for name in CRATES if any(folder.glob(f"{name}-[0-9]*")) or (folder / name).is_dir()}
+        found = tuple(name for name in CRATES if builds(folder, name))
         if found:
-            return folder, tuple(sorted(found))
+            return folder, found
     return None
+
+
+def builds(folder: Path, crate: str) -> bool:
+    """Whether a crate is in a folder, with what it depends on, and rustc here."""
+    options = VerifySettings.parse({"rust": {"vendor": str(folder), "crates": [crate]}}, "tests")
+    try:
+        return make("rust", options).check() is None
+    except SandboxError:
+        return False
 
 
 def libraries() -> set[str]:
