@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from stages.common import records
 from stages.common.cli import run
@@ -140,17 +141,15 @@ def libraries() -> set[str]:
 
 def settings(name: str) -> VerifySettings:
     """Those of a profile for real models, as far as they matter here; `name`: the set to judge."""
-    found = crates()
-    linked = ("m", "pthread", "crypto") if "crypto" in libraries() else ("m", "pthread")
-    return VerifySettings.parse(
-        {
-            "limits": {"cpu_seconds": CPU_SECONDS.get(name, 10)},
-            "pytest": {"packages": ["numpy"]},
-            "gcc": {"libraries": linked},
-            "rust": {"vendor": str(found[0]), "crates": list(found[1])} if found else {},
-        },
-        "tests",
-    )
+    sections: dict[str, dict[str, Any]] = {
+        "limits": {"cpu_seconds": CPU_SECONDS.get(name, 10)},
+        "pytest": {"packages": ["numpy"]},
+    }
+    if name == "humanevalpack-cpp" and "crypto" in libraries():
+        sections["gcc"] = {"libraries": ["m", "pthread", "crypto"]}
+    if name == "humanevalpack-rust" and (found := crates()):
+        sections["rust"] = {"vendor": str(found[0]), "crates": list(found[1])}
+    return VerifySettings.parse(sections, "tests")
 
 
 def lacking(name: str) -> str | None:
