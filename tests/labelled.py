@@ -51,7 +51,7 @@ CRATES = ("rand", "regex", "md5")
 HEADERS = {"boost": "/usr/include/boost/any.hpp", "crypto": "/usr/include/openssl/md5.h"}
 # Seconds of CPU time. A third of MapCoder's wrong programs would run for ever, or nearly so, on one case or another.
 CPU_SECONDS = {"mapcoder-apps": 5}
-KINDS = {"label": "wrong label", "rule": "other rule", "environment": "environment", "limits": "limits"}
+KINDS = {"label": "wrong label", "environment": "environment", "limits": "limits"}
 SHARE = 3  # of a set, one program in so many is judged unless all are
 
 

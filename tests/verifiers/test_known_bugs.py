@@ -11,6 +11,7 @@ labelled.jsonl. `elsewhere`: why nothing here can be judged.
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from stages.verifiers import make
 from stages.verifiers.pool import verify_samples
 from tests import labelled
 from tests.conftest import ROOT
+from tests.cpython import by_cpython
 
 SHARED = ROOT.parent / "shared"
 HUB = Path(os.environ.get("HALO_FORGE_HUB", SHARED / "hub"))
@@ -112,18 +114,29 @@ def pair_of(check: dict[str, Any], number: str) -> tuple[Task, str]:
     return dataclasses.replace(task, tests=tests), program
 
 
-@pytest.fixture(scope="module")
-def verdicts() -> dict[tuple[int, str], Verdict]:
-    """Those of all checks whose tools are here, in one go."""
+def judge(change: Callable[[Task], Task]) -> dict[tuple[int, str], Verdict]:
+    """The verdicts of all checks whose tools are here, in one go; `change` is done to each task."""
     by_id, samples, keys = {}, [], []
     for at, number in JUDGED:
         task, program = pair_of(CHECKS[at], number)
-        if make(task.verifier, SETTINGS).check() is None:
-            task = dataclasses.replace(task, task_id=f"{at}/{number}")
+        if lacking(task.verifier) is None:
+            task = dataclasses.replace(change(task), task_id=f"{at}/{number}")
             by_id[task.task_id] = task
             samples.append(Sample(task.task_id, 0, program))
             keys.append((at, number))
     return dict(zip(keys, verify_samples(by_id, samples, SETTINGS), strict=True))
+
+
+@cache
+def lacking(verifier: str) -> str | None:
+    """What a verifier lacks here."""
+    return make(verifier, SETTINGS).check()
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[tuple[int, str], Verdict]:
+    """The project's."""
+    return judge(lambda task: task)
 
 
 @pytest.mark.parametrize("key", JUDGED, ids=lambda key: f"{CHECKS[key[0]]['judged']} {key[1]}: {CHECKS[key[0]]['why']}")
@@ -133,6 +146,12 @@ def test_verdict_fits_the_fault(verdicts: dict[tuple[int, str], Verdict], key: t
     check, verdict = CHECKS[key[0]], verdicts[key]
     assert (verdict.reward == 1) == check["passes"], f"{verdict.level}: {verdict.detail}"
     assert verdict.level == check.get("level", verdict.level), verdict.detail
+
+
+def test_python_verdicts_are_those_of_plain_cpython(verdicts: dict[tuple[int, str], Verdict]) -> None:
+    plain = judge(lambda task: by_cpython(task) if task.language == "python" else task)
+    differing = [key for key, verdict in verdicts.items() if (verdict.reward == 1) != (plain[key].reward == 1)]
+    assert differing == []
 
 
 @pytest.mark.parametrize("check", [c for c in CHECKS if "absent" in c], ids=lambda check: check["why"])
