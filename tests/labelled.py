@@ -49,8 +49,9 @@ VENDORED = (ROOT / "toolbox" / "crates" / "vendor", Path("/usr/share/cargo/regis
 CRATES = ("rand", "regex", "md5")
 # What some programs include or link with, by a file of it.
 HEADERS = {"boost": "/usr/include/boost/any.hpp", "crypto": "/usr/include/openssl/md5.h"}
-# Seconds of CPU time. A third of MapCoder's wrong programs would run for ever, or nearly so, on one case or another.
-CPU_SECONDS = {"mapcoder-apps": 5}
+# Seconds of CPU time. Some of MapCoder's wrong programs would run for ever; no program that is labelled passed needs two.
+CPU_SECONDS = {"mapcoder-apps": 4}
+WALL_FACTOR = 20.0  # on a busy machine a program that runs for ever is to end by its CPU time, and once
 KINDS = {"label": "wrong label", "environment": "environment", "limits": "limits"}
 SHARE = 3  # of a set, one program in so many is judged unless all are
 
@@ -142,7 +143,7 @@ def libraries() -> set[str]:
 def settings(name: str) -> VerifySettings:
     """Those of a profile for real models, as far as they matter here; `name`: the set to judge."""
     sections: dict[str, dict[str, Any]] = {
-        "limits": {"cpu_seconds": CPU_SECONDS.get(name, 10)},
+        "limits": {"cpu_seconds": CPU_SECONDS.get(name, 10), "wall_factor": WALL_FACTOR},
         "pytest": {"packages": ["numpy"]},
     }
     if name == "humanevalpack-cpp" and "crypto" in libraries():
