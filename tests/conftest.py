@@ -14,7 +14,13 @@ from stages.common.records import Task
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 # Minutes each: begun first, side by side.
-LONGEST = ("test_pipeline.py", "test_doc_commands.py", "test_release_pipeline.py", "test_compiled.py")
+LONGEST = (
+    "test_pipeline.py",
+    "test_doc_commands.py",
+    "test_release_pipeline.py",
+    "test_compiled.py",
+    "test_labelled.py",
+)
 
 # What a shell runs in the background is deaf to Ctrl-C, and so would be the stages that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
