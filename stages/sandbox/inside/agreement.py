@@ -14,6 +14,12 @@ from typing import Any
 import mirrors
 
 LOOK_LIMIT = 100_000  # elements of an iterator that are compared
+# Values by their type that a candidate's equality is tried on in place of what its object is compared with.
+DECOYS: dict[type, tuple] = {
+    **{type(None): (None,), bool: (True, False), int: (-86028121, 86028157), float: (-0.7548776662, 1324717.957)},
+    **{str: ("", "\x00forge"), bytes: (b"", b"\x00forge"), list: ([], [None, [None]]), tuple: ((), (None, (None,)))},
+    **{dict: ({}, {None: None}), set: (set(), {None}), frozenset: (frozenset(), frozenset({None}))},
+}
 
 
 def agreed(name: str, theirs: Callable, ours: Callable, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -40,6 +46,38 @@ def agreed(name: str, theirs: Callable, ours: Callable, value: Any, *args: Any, 
     if type(expected) is list and isinstance(found, Iterator):
         return iter(expect(list(itertools.islice(found, LOOK_LIMIT)) == expected, name, expected))
     return expect([found] == [expected] or repr(found) == repr(expected) == "nan", name, expected)
+
+
+def identity(special: str, theirs: Callable, ours: Callable) -> Callable:
+    """The special method `__eq__`, `__ne__`, `__hash__` or `__bool__` that answers as the builtin class does, with a
+    TypeError where the candidate's own says otherwise. What a value is compared with is not told unless it is equal."""
+
+    def alone(self: Any) -> Any:
+        return expect(theirs(self) == ours(self), special, ours(self))
+
+    def compared(self: Any, other: Any) -> Any:
+        found = ours(self, other)
+        if found is (special == "__eq__"):
+            told = theirs(self, other)
+            expect(told is NotImplemented or bool(told) is found, special, None)
+        else:
+            expect_unequal(other, lambda value: _differs(special, theirs(self, value), ours(self, value)))
+        return found
+
+    return compared if special in ("__eq__", "__ne__") else alone
+
+
+def _differs(special: str, told: Any, found: Any) -> bool:
+    """Whether a candidate takes for equal what is not."""
+    return found is not (special == "__eq__") and told is (special == "__eq__")
+
+
+def expect_unequal(value: Any, takes_for_equal: Callable[[Any], bool]) -> None:
+    """TypeError where a candidate takes its object for equal to values that it is not equal to: others of the kind of
+    `value`, which is what it is compared with and must not learn. Raises what asking raises."""
+    for other in DECOYS.get(type(value), ()):
+        if takes_for_equal(other):
+            raise TypeError("an object of the solution says that it equals a value that it does not equal")
 
 
 def expect(same: bool, name: str, value: Any) -> Any:

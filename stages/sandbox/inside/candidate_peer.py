@@ -19,6 +19,7 @@ from typing import Any
 
 import describe
 import files
+import notices
 import vocabulary
 from peer import Peer
 from remote import flat
@@ -54,6 +55,7 @@ class CandidatePeer(Peer):
         self._own = os.getpid()
         self._outputs: list[io.StringIO] = []
         self._folder: files.SharedFolder | None = None
+        self._notices: notices.Collected | None = None
 
     def _send(self, kind: str, values: tuple) -> None:
         """Not from a copy that the code under test has made of itself: whose word counts would be a race."""
@@ -71,6 +73,8 @@ class CandidatePeer(Peer):
             sys.stdin = _Input(self)
         if "files" in wishes:
             self._folder = files.SharedFolder()
+        if "notices" in wishes:
+            self._notices = notices.Collected()
         for name in wishes:
             if "." in name:
                 module, _, attribute = name.rpartition(".")
@@ -92,14 +96,15 @@ class CandidatePeer(Peer):
 
     def extras(self) -> Any:
         """What was printed and which files were written since the last message."""
-        if not self._outputs and self._folder is None:
+        if not self._outputs and self._folder is None and self._notices is None:
             return None
         texts = []
         for output in self._outputs:
             texts.append(output.getvalue()[:OUTPUT_LIMIT].encode("utf-8", "replace").decode())
             output.seek(0)
             output.truncate()
-        return [texts, self._folder.changes() if self._folder else None]
+        told = self._notices.taken() if self._notices else []
+        return [texts, self._folder.changes() if self._folder else None, told]
 
     def take_extras(self, extras: Any) -> None:
         """Files that the tests have written, and their environment."""
@@ -240,6 +245,14 @@ class CandidatePeer(Peer):
     def serve_seed(self, args: tuple) -> None:
         """The tests have seeded `random`."""
         random.seed(*args)
+
+    def serve_seed_numpy(self, args: tuple) -> None:
+        """The tests have seeded `numpy.random`."""
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(*args)
+
+    def serve_wait(self) -> None:
+        """Nothing: what threads of the module have changed meanwhile goes with the answer."""
 
 
 def _bound(home: type, name: str, target: Any) -> Any:

@@ -16,6 +16,7 @@ import os
 import random
 import socket
 import sys
+import time
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import agreement
 import describe
 import files
+import notices
 import remote
 import vocabulary
 from candidate_peer import named, run_coroutine
@@ -77,10 +79,12 @@ class JudgePeer(Peer):
         self.failed: dict[int, BaseException] = {}  # assertions that failed in calls of the candidate's
         self.found = 0  # names of the candidate's that the tests have asked for and got
         self.entry_name = ""  # of the code under test, where the task names it
+        self._hashes: dict[tuple[type, int], int] = {}  # by class and the judge's hash, the candidate's
         self._entry_number: int | None = None
         self._entry_used = False
         self._folder: files.SharedFolder | None = None
         self._wishes = wishes
+        self._told: list = []  # warnings and log records of the candidate's that the tests have not got yet
         self._library = {name: _of_library(name) for name in wishes if "." in name}
         self._environment = dict(os.environ) if "environment" in wishes else {}
         if wishes:
@@ -88,8 +92,11 @@ class JudgePeer(Peer):
         if "files" in wishes:
             self._folder = files.SharedFolder()
         if "seed" in wishes:
-            seed = random.seed
-            random.seed = lambda *args: (seed(*args), self.request("seed", args))[0]
+            _tell_also(random, "seed", lambda *args: self.request("seed", args))
+            if "numpy" in sys.modules:
+                _tell_also(sys.modules["numpy"].random, "seed", lambda *args: self.request("seed_numpy", args))
+        if "sleep" in wishes:
+            _tell_also(time, "sleep", lambda *_: self.request("wait"))
 
     def request(self, operation: str, *values: Any) -> Any:
         """What the candidate answers; raises what it raises, and Gone, then and ever after, when it has gone."""
@@ -98,6 +105,7 @@ class JudgePeer(Peer):
         before = self.unanswered
         try:
             found = super().request(operation, *values)
+            self._pass_on_notices()
             if _is_every_failure(found):
                 raise TypeError("an exception of the solution's that every failure is one of")
             return found
@@ -109,9 +117,16 @@ class JudgePeer(Peer):
             raise RuntimeError(f"the solution raised {type(error).__name__}") from None
         except BaseException:
             if self.unanswered == before:
+                self._pass_on_notices()
                 raise
             self.gone = True  # an end of the line, or an alarm of the tests: what is still to come fits no question
         raise Gone
+
+    def _pass_on_notices(self) -> None:
+        """Raise again what the candidate has warned of and logged; not while that is going on."""
+        if self._told:
+            told, self._told = self._told, []
+            notices.raise_again(told)
 
     def extras(self) -> Any:
         """The files that the tests have written, and the environment where they have changed it."""
@@ -126,7 +141,8 @@ class JudgePeer(Peer):
         """What the candidate has printed and written."""
         if extras is None:
             return
-        outputs, changes = extras
+        outputs, changes, told = extras
+        self._told += told
         if "output" in self._wishes:
             for text, stream in zip(outputs, (sys.stdout, sys.stderr), strict=True):
                 if type(text) is str and text:
@@ -184,24 +200,33 @@ class JudgePeer(Peer):
 
         return functools.partial(agreement.agreed, name, theirs, plain, value)
 
+    def guard_identity(self, special: str, forward: Callable, instead: Callable) -> Callable:
+        """Equality, hash and truth of a class that derives from a builtin one are that one's, and must be its own."""
+        return agreement.identity(special, forward, instead)
+
     def truth(self, handle: Handle) -> bool:
         """An object is true, unless it is empty and of a class that the tests name. TypeError for one that says
         otherwise of itself, since CPython would go by that."""
         kind = type(handle)
-        if getattr(kind, NAMED, False) and remote.has_special(kind, "__len__"):
-            return len(handle) != 0
-        special = "__bool__" if kind._forge_truth else "__len__" if remote.has_special(kind, "__len__") else None
-        if special and not self.request("special", handle, special, (), (), None):
-            raise TypeError(f"an object of the solution is false by its {special}, which counts for nothing")
-        return True
+        sized = remote.has_special(kind, "__len__")
+        true = len(handle) != 0 if sized and getattr(kind, NAMED, False) else True
+        special = "__bool__" if kind._forge_truth else "__len__" if sized else None
+        if special and bool(self.request("special", handle, special, (), (), None)) != true:
+            raise TypeError(f"an object of the solution has a {special} that does not count, and says otherwise")
+        return true
 
     def hashed(self, handle: Handle) -> int:
-        """Equal objects have equal hashes; TypeError for those that have equality and no hash."""
-        if not type(handle)._forge_equality:
-            return super().hashed(handle)
-        if not type(handle)._forge_hash:
-            raise TypeError(f"unhashable type: '{type(handle).__name__}'")
-        return hash(self.request("state", handle))
+        """Equal objects have equal hashes; TypeError for those that have equality and no hash, and where equal ones
+        have unequal hashes by their class."""
+        kind = type(handle)
+        if kind._forge_equality and not kind._forge_hash:
+            raise TypeError(f"unhashable type: '{kind.__name__}'")
+        found = hash(self.request("state", handle)) if kind._forge_equality else super().hashed(handle)
+        if kind._forge_hash:
+            told = self.request("special", handle, "__hash__", (), (), None)
+            if type(told) is not int or self._hashes.setdefault((kind, found), told) != told:
+                raise TypeError("equal objects of the solution have unequal hashes")
+        return found
 
     def derive(self, name: str, bases: tuple, namespace: dict, options: dict) -> type:
         """A class of the tests that derives from one of the candidate's: made there, of functions that stay here."""
@@ -238,17 +263,35 @@ class JudgePeer(Peer):
         """Never a matter of the candidate's `__eq__` alone: two objects of one class that has equality of its own are
         equal where their attributes are, and TypeError where `__eq__` says otherwise; all others are equal to
         themselves alone."""
+        own = type(handle)._forge_equality
         if remote.number_of(other) is not None and not isinstance(other, type):
-            if type(handle) is not type(other) or not type(handle)._forge_equality:
-                return False
-            ours, theirs = self.request("state", handle), self.request("state", other)
-            same = type(ours) is tuple and bool(ours) and ours == theirs
-            if (self.request("special", handle, "__eq__", (other,), (), None) is True) != same:
+            same = handle is other or (own and type(handle) is type(other) and self._alike(handle, other))
+            if own and (self.request("special", handle, "__eq__", (other,), (), None) is True) != same:
                 raise TypeError("objects of the solution that are equal by their __eq__ or their attributes, not both")
             return same
+        if own:
+            agreement.expect_unequal(other, lambda value: self._ask(handle, "__eq__", value) is True)
         if type(other).__module__ in ("builtins", "collections", "decimal", "fractions", "datetime"):
             return False
         return NotImplemented
+
+    def unequal(self, handle: Handle, other: object, equal: Any) -> Any:
+        """The contrary of equality; TypeError where the class's own `__ne__` says otherwise."""
+        found = super().unequal(handle, other, equal)
+        if type(handle)._forge_inequality:
+            if remote.number_of(other) is None:
+                agreement.expect_unequal(other, lambda value: self._ask(handle, "__ne__", value) is False)
+            elif found is not NotImplemented and bool(self._ask(handle, "__ne__", other)) != found:
+                raise TypeError("an object of the solution has a __ne__ that is not the contrary of its __eq__")
+        return found
+
+    def _alike(self, handle: Handle, other: Any) -> bool:
+        """Whether two objects hold the same attributes, and any."""
+        ours, theirs = self.request("state", handle), self.request("state", other)
+        return type(ours) is tuple and bool(ours) and ours == theirs
+
+    def _ask(self, handle: Handle, special: str, *args: Any) -> Any:
+        return self.request("special", handle, special, args, (), None)
 
     # What the candidate may ask
 
@@ -382,6 +425,19 @@ class JudgePeer(Peer):
         if "input" not in self._wishes or name not in INPUT_METHODS:
             raise ProtocolError("no input")
         return getattr(sys.stdin, name)(*size)
+
+
+def _tell_also(module: types.ModuleType, name: str, tell: Callable) -> None:
+    """Let a function of a library be followed by a word to the candidate's side."""
+    function = getattr(module, name)
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        found = function(*args)
+        tell(*args)
+        return found
+
+    setattr(module, name, call)
 
 
 def _of_library(name: str) -> Any:

@@ -167,7 +167,11 @@ class Peer:
 
     def equal(self, handle: Handle, other: object) -> Any:
         """Whether a stand-in whose class has no equality of its own equals another object."""
-        return NotImplemented
+        return True if handle is other else NotImplemented
+
+    def unequal(self, handle: Handle, other: object, equal: Any) -> Any:
+        """Whether such a stand-in is not equal to another object; `equal` is what `equal` has said."""
+        return equal if equal is NotImplemented else not equal
 
     def hashed(self, handle: Handle) -> int:
         """The hash of a stand-in whose class has none of its own."""

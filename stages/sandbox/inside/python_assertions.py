@@ -52,6 +52,40 @@ def references(node: ast.AST, names: Iterable[str]) -> bool:
     return any(name_of(inner) in wanted for inner in here(node) if isinstance(inner, ast.Name | ast.Attribute))
 
 
+def is_runner(node: ast.stmt) -> bool:
+    """Whether it is a call of unittest.main or pytest.main, also one whose status is the script's."""
+    call = node.exc if isinstance(node, ast.Raise) else getattr(node, "value", None)
+    if isinstance(call, ast.Call) and name_of(call) in EXITS and call.args:
+        call = call.args[0]
+    function = call.func if isinstance(call, ast.Call) else None
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "main"
+        and name_of(function.value) in ("unittest", "pytest")
+    )
+
+
+def run_by_hand(tree: ast.Module) -> set[str]:
+    """Functions of the text that it runs itself and that pytest could not: coroutines, and those that take arguments
+    and have no decorators, where a statement of the module names them."""
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.AsyncFunctionDef) or (
+            isinstance(node, ast.FunctionDef) and _needs_arguments(node.args) and not node.decorator_list
+        ):
+            found.add(node.name)
+    return {name for name in found if any(references(part, [name]) for node in tree.body for part in _run(node))}
+
+
+def _needs_arguments(args: ast.arguments) -> bool:
+    return len(args.posonlyargs) + len(args.args) > len(args.defaults)
+
+
+def _run(node: ast.stmt) -> list[ast.AST]:
+    """What of a statement of a module runs with it."""
+    return list(node.decorator_list) if isinstance(node, (*FUNCTIONS, ast.ClassDef)) else [node]
+
+
 def definitions(tree: ast.AST) -> dict[str, list[ast.AST]]:
     """The functions that a text defines, by name: `def` anywhere, methods too, and names given to lambdas or, in a
     list or mapping, to some."""
@@ -153,6 +187,25 @@ class Instrument(ast.NodeTransformer):
                 if isinstance(part, ast.If) and self._forks(part, block[at + 1 :]):
                     part.forks = True
         return super().generic_visit(node)
+
+    # A test module run as a script
+
+    def visit_Compare(self, node: ast.Compare) -> ast.Compare:
+        """`__name__ == "__main__"`, in whatever words, is asked as in a script."""
+        self.generic_visit(node)
+        parts = [node.left, *node.comparators]
+        if any(isinstance(inner, ast.Constant) and inner.value == "__main__" for p in parts for inner in ast.walk(p)):
+            fixed = [ast.copy_location(ast.Constant("__main__"), p) if name_of(p) == "__name__" else p for p in parts]
+            node.left, node.comparators = fixed[0], fixed[1:]
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        """A call of unittest.main or pytest.main is left out: what it would run is collected."""
+        return ast.copy_location(ast.Pass(), node) if is_runner(node) else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.stmt:
+        """As an expression."""
+        return ast.copy_location(ast.Pass(), node) if is_runner(node) else self.generic_visit(node)
 
     # Statements
 

@@ -15,9 +15,20 @@ import base64
 import contextlib
 import marshal
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from python_assertions import EXITS, MARKERS, Instrument, closure, definitions, here, name_of, references
+from python_assertions import (
+    EXITS,
+    MARKERS,
+    Instrument,
+    closure,
+    definitions,
+    here,
+    is_runner,
+    name_of,
+    references,
+    run_by_hand,
+)
 from python_script import BROKEN_SOURCE
 
 SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
@@ -40,6 +51,8 @@ WISHES = {
     "input": re.compile(r"\b(?:input|stdin)\b"),
     "files": re.compile(r"\b(?:tmp_path|tmpdir|tmp_path_factory|tempfile|open|Path|pathlib|os\.path|shutil)\b"),
     "seed": re.compile(r"\brandom\.seed\b"),
+    "notices": re.compile(r"\b(?:warnings|warns|recwarn|deprecated_call|logging|caplog|assert(?:No)?Logs|assertWarns)"),
+    "sleep": re.compile(r"\bsleep\b"),
 }
 
 
@@ -109,8 +122,9 @@ class _Steps:
     def __init__(self, tree: ast.Module, entry_point: str | None) -> None:
         self.tree, self.entry_point = tree, entry_point
         self.flags = _future_flags(tree)
-        self.needs_pytest, self.bound = needs_pytest(tree), _bound_names(tree)
-        self.later = {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
+        by_hand = run_by_hand(tree)
+        self.needs_pytest = needs_pytest(tree, by_hand)
+        self.bound = [name for name in _bound_names(tree) if name not in by_hand]
         self.check = next((node for node in tree.body if _is_function(node, "check")), None)
         self.unrolled = self.check is not None and _can_unroll(self.check)
         self.parts: list[ast.stmt] = []  # of a check that is unrolled
@@ -147,7 +161,7 @@ class _Steps:
         for node in self.tree.body:
             behind = node.body if _is_main_guard(node) else [node]
             if behind == [node] or any(map(self._asserts, behind)):
-                yield from (inner for inner in behind if not _is_runner(inner))
+                yield from (inner for inner in behind if not is_runner(inner))
 
     def all(self) -> list[tuple[str, str, bytes]]:
         """(kind, label, marshalled code) of each."""
@@ -166,12 +180,10 @@ class _Steps:
             else:
                 self._add_call(TEST, f"check({self.entry_point})")
         if self.needs_pytest:
-            # A coroutine that the text runs itself, as by asyncio.run, is no test for pytest, which would run none.
-            by_hand = {name for name in self.later if any(references(node, [name]) for node in self.body)}
-            self.steps.append((PYTEST, "", marshal.dumps([name for name in self.bound if name not in by_hand])))
+            self.steps.append((PYTEST, "", marshal.dumps(self.bound)))
         else:
             for name in self.functions:
-                if name.startswith("test") and name not in called:
+                if name.startswith("test") and name not in called and name in self.bound:
                     self._add_call(FUNCTION, f"{name}()", name)
         return self.steps
 
@@ -222,19 +234,6 @@ def _is_main_guard(node: ast.stmt) -> bool:
     sides = (test.left, test.comparators[0])
     values = [side.value for side in sides if isinstance(side, ast.Constant)]
     return values == ["__main__"] and any(name_of(side) == "__name__" for side in sides)
-
-
-def _is_runner(node: ast.stmt) -> bool:
-    """Whether it is a call of unittest.main or pytest.main, also one whose status is the script's."""
-    call = node.value if isinstance(node, ast.Expr | ast.Assign) else None
-    if isinstance(call, ast.Call) and name_of(call) in EXITS and call.args:
-        call = call.args[0]
-    function = call.func if isinstance(call, ast.Call) else None
-    return (
-        isinstance(function, ast.Attribute)
-        and function.attr == "main"
-        and name_of(function.value) in ("unittest", "pytest")
-    )
 
 
 def _guarded(nodes: list[ast.AST]) -> list[list[int]]:
@@ -295,8 +294,9 @@ def _is_complete(function: ast.FunctionDef) -> bool:
     return any(not isinstance(node, ast.Pass | ast.Expr) for node in function.body)
 
 
-def needs_pytest(tree: ast.Module) -> bool:
-    """Whether the text leans on pytest (or unittest): imports, fixtures, classes, decorators, set-up hooks."""
+def needs_pytest(tree: ast.Module, by_hand: Collection[str] = ()) -> bool:
+    """Whether the text leans on pytest (or unittest): imports, fixtures, classes, decorators, set-up hooks. Functions
+    that it runs `by_hand` do not count."""
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
@@ -308,7 +308,7 @@ def needs_pytest(tree: ast.Module) -> bool:
             if node.name.startswith(PYTEST_NAMES):
                 return True
             given = node.decorator_list or node.args.args or isinstance(node, ast.AsyncFunctionDef)
-            if node.name.startswith("test") and given:
+            if node.name.startswith("test") and given and node.name not in by_hand:
                 return True
     return False
 

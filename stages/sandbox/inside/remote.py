@@ -108,11 +108,10 @@ class Handle:
         own(self)[PARTY].request("delete", self, name)
 
     def __eq__(self, other: object) -> Any:
-        return True if self is other else own(self)[PARTY].equal(self, other)
+        return own(self)[PARTY].equal(self, other)
 
     def __ne__(self, other: object) -> Any:
-        found = self == other
-        return found if found is NotImplemented else not found
+        return own(self)[PARTY].unequal(self, other, self.__eq__(other))
 
     def __hash__(self) -> int:
         return own(self)[PARTY].hashed(self)
@@ -224,6 +223,7 @@ def make_class(
     namespace["_forge_equality"] = "__eq__" in about["specials"]
     namespace["_forge_hash"] = "__hash__" in about["specials"]
     namespace["_forge_truth"] = "__bool__" in about["specials"]
+    namespace["_forge_inequality"] = "__ne__" in about["specials"]
     for special in about["specials"]:
         if special in SPECIALS and special not in IDENTITY:
             instead = getattr(plain, special, None) if plain else None
@@ -241,10 +241,9 @@ def make_class(
         if namespace["__get__"] is None:
             del namespace["__get__"]
     namespace.update({m: _MethodOf(m, home, getattr(plain, m, None) if plain else None) for m in about["methods"]})
-    if plain is not None:  # equality, hash and truth are those of the content
-        namespace.update({s: getattr(plain, s) for s in IDENTITY if hasattr(plain, s) and s not in namespace})
-        if "__bool__" not in namespace:
-            namespace["__bool__"] = _has_content if hasattr(plain, "__len__") else _yes
+    if plain is not None:
+        own_identity = () if party.asks_identity else IDENTITY & set(about["specials"])
+        _give_identity(namespace, plain, {s: _forward(s, home) for s in own_identity}, party)
     if not any(issubclass(base, Handle) for base in bases):
         bases = (*bases, Handle)
     if about["fields"]:
@@ -257,6 +256,16 @@ def make_class(
         made, home[0] = home[0], None
         return made
     return home[0]
+
+
+def _give_identity(namespace: dict, plain: type, forwards: dict[str, Callable], party: Any) -> None:
+    """Equality, hash and truth are those of the content; `forwards` ask the other side for the class's own."""
+    namespace.update({s: getattr(plain, s) for s in IDENTITY if hasattr(plain, s) and s not in namespace})
+    if "__bool__" not in namespace:
+        namespace["__bool__"] = _has_content if hasattr(plain, "__len__") else _yes
+    if not issubclass(plain, BaseException):
+        for special, forward in forwards.items():
+            namespace[special] = party.guard_identity(special, forward, namespace[special])
 
 
 def has_special(kind: type, name: str) -> bool:
