@@ -53,9 +53,8 @@ def read_ledger(said: str, token: str, plan: dict, exit_code: int | None) -> Led
                 closed = message["end"] == len(ledger.results)
                 ledger.asserted, ledger.unused = int(message["asserted"]), message["unused"]
                 exited = message["exited"] is True
-    ledger.total = plan["total"] + (items or 0)
-    counted = items is not None or not plan["pytest"]
-    whole = counted and len(ledger.results) == ledger.total
+    ledger.total = plan["total"] + (plan["functions"] if items is None else items)
+    whole = items is not None and len(ledger.results) == ledger.total
     if exited and not ledger.trouble:  # the tests have left out what was to come
         ledger.total, whole = len(ledger.results), True
     ledger.complete = closed and exit_code == 0 and (whole or ledger.trouble is not None)

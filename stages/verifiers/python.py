@@ -43,7 +43,7 @@ WARM = ("numpy", "pandas")  # packages that take long to load and can be loaded 
 NO_TESTS = {
     "steps": "",
     "total": 0,
-    "pytest": False,
+    "functions": 0,
     "wishes": [],
     "guarded": [],
     "assertions": [],

@@ -271,6 +271,10 @@ class JudgePeer(Peer):
             return same
         if own:
             agreement.expect_unequal(other, lambda value: self._ask(handle, "__eq__", value) is True)
+            if type(other).__module__ == "test_task" and type(type(other)) is type and not isinstance(other, type):
+                agreement.expect_unequal(
+                    None, lambda _: self._ask(handle, "__eq__", object.__new__(type(other))) is True
+                )
         if type(other).__module__ in ("builtins", "collections", "decimal", "fractions", "datetime"):
             return False
         return NotImplemented

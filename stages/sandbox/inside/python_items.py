@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from _pytest.fixtures import FixtureLookupError
+from python_collect import TESTS_NAME, TestModule
 from python_judge import collectors, is_lacking, is_theirs
 
 FOLDER = Path("/tmp/tests")
@@ -32,16 +33,16 @@ class _Given(pytest.Module):
         return self.given
 
 
-class _Tests(types.ModuleType):
-    """The tests' module: what is set in it is set in the names that its functions see."""
+class _Tests(TestModule):
+    """The tests' module with the names in its `__dict__`, where pytest looks for them."""
 
     def __init__(self, names: dict) -> None:
-        super().__init__("test_task")
-        self.__dict__.update(names, _names=names)
+        super().__init__(names)
+        self.__dict__.update(names)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
         super().__setattr__(name, value)
-        self.__dict__["_names"][name] = value
 
 
 class _Collect:
@@ -109,9 +110,8 @@ def run_items(wanted: list[str], names: dict, results: Any) -> None:
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER / "test_task.py"
     file.touch()
-    module = _Tests(names)
+    module = sys.modules[TESTS_NAME] = _Tests(names)
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
-        sys.modules["test_task"] = module
         pytest.main([*ARGUMENTS, str(file)], plugins=[_Collect(wanted, module, results)])
 
 

@@ -28,7 +28,7 @@ import remote
 from confine import SET_DUMPABLE, libc
 from judge_peer import MISSING, Builtins, Gone, JudgePeer, Names, Solution
 from python_candidate import describe, kind_of
-from python_script import new_module
+from python_collect import enter_module, functions, names_in, what_it_lacks
 from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400
@@ -52,7 +52,6 @@ def main(job: dict, channel: int) -> None:
     plan = job["plan"]
     steps = marshal.loads(base64.b64decode(plan["steps"])) if plan["steps"] else []
     connection = socket.socket(fileno=PEER)
-    new_module("test_task")
     sys.setrecursionlimit(RECURSION_LIMIT)
     results = _Results(channel, job["token"], plan["failures"])
     try:
@@ -66,6 +65,7 @@ def main(job: dict, channel: int) -> None:
         if plan["bodies"]:
             names["__builtins__"] = Builtins(names)
         sys.modules["solution"] = Solution(names)
+        enter_module(names)
         if "files" in plan["wishes"]:
             tempfile.tempdir = files.ROOT
         _run_steps(results, steps, names, collectors[0] if collectors else None)
@@ -181,15 +181,12 @@ class Assertions:
 def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable | None) -> None:
     """Every test is run, also after one has failed, until a step that is no test raises or the tests exit."""
     for kind, label, code in steps:
-        if kind == python_plan.PYTEST:
-            if run_items is None:
-                results.say(missing="pytest")
-            else:
-                run_items(marshal.loads(code), names, results)
+        if kind == python_plan.COLLECT:
+            _run_collected(results, marshal.loads(code), names, run_items)
             continue
         if kind == python_plan.BIND:
             names = names.child()
-        is_test = kind in (python_plan.TEST, python_plan.FUNCTION)
+        is_test = kind == python_plan.TEST
         try:
             exec(marshal.loads(code), names)
         except Gone:
@@ -204,9 +201,33 @@ def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable
     _end(results, exited=False)
 
 
+def _run_collected(results: _Results, told: dict, names: Names, run_items: Callable | None) -> None:
+    """The tests in functions and classes of the text, as pytest collects them."""
+    if told["pytest"]:
+        if run_items is None:
+            results.say(missing="pytest")
+        else:
+            run_items(names_in(names, told), names, results)
+        return
+    found = list(functions(names, told))
+    results.say(items=len(found))
+    for name, function in found:
+        if lack := what_it_lacks(function):
+            results.say(missing=f"{name}: {lack}")
+            continue
+        try:
+            function()
+        except Gone:
+            raise
+        except BaseException as error:
+            _goes_on(results, python_plan.TEST, name, error)
+        else:
+            results.add("pass", name)
+
+
 def _goes_on(results: _Results, kind: str, label: str, error: BaseException) -> bool:
     """Tell of a step that has raised; whether the next one is run."""
-    is_test = kind in (python_plan.TEST, python_plan.FUNCTION)
+    is_test = kind == python_plan.TEST
     if kind == python_plan.PRELUDE:
         return True
     if is_lacking(error, kind == python_plan.IMPORT):

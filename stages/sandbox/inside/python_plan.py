@@ -31,15 +31,7 @@ from python_assertions import (
 )
 from python_script import BROKEN_SOURCE
 
-SETUP, IMPORT, TEST, FUNCTION, BIND, PYTEST, PRELUDE = (
-    "setup",
-    "import",
-    "test",
-    "function",
-    "bind",
-    "pytest",
-    "prelude",
-)
+SETUP, IMPORT, TEST, BIND, COLLECT, PRELUDE = "setup", "import", "test", "bind", "collect", "prelude"
 PYTEST_NAMES = ("setup_", "teardown_", "pytest_")
 CLASS = re.compile(r"^\s*class\s+(\w+)", re.MULTILINE)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -88,17 +80,20 @@ def run(job: dict) -> dict:
 
 
 def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
-    """`steps`: marshalled list of (kind, label, marshalled code), in base64; `total`: tests of kind TEST and FUNCTION;
-    `pytest`: whether pytest collects more; `wishes`: of WISHES and REPLACED; `guarded`, `classes`: of the functions;
-    `bodies`: whether the text defines classes;
-    `assertions`, `failures`: first and last line of each, and of each statement by which the text itself fails.
-    The same for all samples of a task.
+    """What the judge goes by, the same for all samples of a task.
+
+    `steps`: marshalled list of (kind, label, marshalled code), in base64; the last one collects what is in functions.
+    `total`: tests of kind TEST. `functions`: how many more there are in functions, as far as the text tells.
+    `wishes`: of WISHES and REPLACED. `guarded`, `classes`: of the functions of these names. `bodies`: whether the text
+    defines classes. `assertions`, `failures`: first and last line of each, and of each statement by which the text
+    itself fails.
 
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
     tree = ast.parse(text)
     nodes = list(ast.walk(tree))
-    steps = [*_prelude(prompt, entry_point), *_Steps(tree, entry_point).all()]
+    made = _Steps(tree, entry_point)
+    steps = [*_prelude(prompt, entry_point), *made.all()]
     return {
         "wishes": _wishes(text),
         "guarded": _guarded(nodes),
@@ -107,8 +102,8 @@ def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
         "assertions": [[node.lineno, node.end_lineno] for node in nodes if isinstance(node, ast.Assert)],
         "failures": [[node.lineno, node.end_lineno] for node in nodes if _is_failure(node)],
         "steps": base64.b64encode(marshal.dumps(steps)).decode(),
-        "total": sum(kind in (TEST, FUNCTION) for kind, _, _ in steps),
-        "pytest": any(kind == PYTEST for kind, _, _ in steps),
+        "total": sum(kind == TEST for kind, _, _ in steps),
+        "functions": made.functions_to_run,
     }
 
 
@@ -122,9 +117,9 @@ class _Steps:
     def __init__(self, tree: ast.Module, entry_point: str | None) -> None:
         self.tree, self.entry_point = tree, entry_point
         self.flags = _future_flags(tree)
-        by_hand = run_by_hand(tree)
-        self.needs_pytest = needs_pytest(tree, by_hand)
-        self.bound = [name for name in _bound_names(tree) if name not in by_hand]
+        self.by_hand = run_by_hand(tree)
+        self.needs_pytest, self.bound = needs_pytest(tree, self.by_hand), _bound_names(tree)
+        self.functions_to_run = 0
         self.check = next((node for node in tree.body if _is_function(node, "check")), None)
         self.unrolled = self.check is not None and _can_unroll(self.check)
         self.parts: list[ast.stmt] = []  # of a check that is unrolled
@@ -179,13 +174,16 @@ class _Steps:
                 self._add_check(ast.parse(self.entry_point, mode="eval").body)
             else:
                 self._add_call(TEST, f"check({self.entry_point})")
-        if self.needs_pytest:
-            self.steps.append((PYTEST, "", marshal.dumps(self.bound)))
-        else:
-            for name in self.functions:
-                if name.startswith("test") and name not in called and name in self.bound:
-                    self._add_call(FUNCTION, f"{name}()", name)
+        # `text`: what the text defines; `run`: what it runs itself, of which nothing more is to be collected.
+        run = sorted(self.by_hand | (set() if self.needs_pytest else called))
+        self.functions_to_run = 0 if self.needs_pytest else sum(map(self._is_test, self.functions.keys() - set(run)))
+        told = {"pytest": self.needs_pytest, "text": [name for name in self.bound if name not in run], "run": run}
+        self.steps.append((COLLECT, "", marshal.dumps(told)))
         return self.steps
+
+    @staticmethod
+    def _is_test(name: str) -> bool:
+        return name.startswith("test")
 
     def _asserts(self, node: ast.stmt) -> bool:
         """Whether running a statement of the text asserts something; what it only defines does not count."""
