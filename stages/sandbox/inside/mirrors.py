@@ -11,7 +11,7 @@ import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from itertools import chain
-from operator import eq, is_
+from operator import is_
 from typing import Any
 
 import arrays
@@ -82,8 +82,8 @@ class Mirror:
     def changed(self) -> list | None:
         """The contents where they are not what they were."""
         now = contents(self.object, self.base)
-        same = eq if self.base is None else is_  # an array's bytes are new ones each time
-        if len(now) == len(self.seen) and all(map(same, now, self.seen)):
+        alike = arrays.same(now, self.seen) if self.base is None else all(map(is_, now, self.seen))
+        if len(now) == len(self.seen) and alike:
             return None
         self.seen = now
         return now

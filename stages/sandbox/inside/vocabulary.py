@@ -3,7 +3,6 @@
 Runs inside the sandbox and imports the standard library alone.
 """
 
-import array
 import builtins
 import collections
 import contextlib
@@ -64,7 +63,6 @@ CONSTRUCTED: dict[str, tuple[type, Callable, Callable]] = {
     "notimplemented": (types.NotImplementedType, lambda v: (), lambda: NotImplemented),
     "nothing": (types.TracebackType, lambda v: (), lambda: None),  # a traceback leads to frames, and does not cross
     "memoryview": (memoryview, lambda v: (v.tobytes(),), memoryview),
-    "array": (array.array, lambda v: (v.typecode, v.tobytes()), array.array),
 }
 CONSTRUCTOR_OF = {kind: name for name, (kind, _, _) in CONSTRUCTED.items()}
 VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}

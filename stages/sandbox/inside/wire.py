@@ -8,12 +8,13 @@ are copied; everything else stays where it is, and a handle crosses. Nothing tha
 |------------------------------|------------------------------------------------------------------------------|
 | [t, items], [f, items]       | tuple, frozenset                                                             |
 | [TAG, number, items, class, extra] | a mutable container of mirrors.TAGS; `class` null, or of a subclass    |
-| [a, number, items, null, extra] | an array of NumPy: kind, shape and bytes; `extra`: kind and shape         |
+| [a, number, items, null, extra] | a shared array: arrays.contents; `extra`: arrays.describe                  |
+| [v, array, kind, shape, strides, first, writeable] | a view of a shared array                                |
 | [m, number]                  | a container that both sides have                                             |
 | [i, hex], [y, base64]        | a large int, bytes                                                           |
 | [c, name, items]             | a value made by a constructor of CONSTRUCTED                                 |
 | [k, name, item]              | a view of a dict                                                             |
-| [n, kind, shape, base64, scalar] | an array that is not shared, or a scalar of NumPy                       |
+| [n, kind, shape, base64, scalar, writeable] | an array that is not shared, or a scalar of NumPy              |
 | [T, name], [F, name]         | a type, a function by name                                                   |
 | [X, name]                    | an exception of the standard library by name                                 |
 | [K, number, ...], [K, number] | a class of the sender, described the first time                             |
@@ -132,6 +133,8 @@ class Packer:
             self._expand(value, list(CONSTRUCTED[name][1](value)), ("c", name), None, stack)
         elif kind in VIEWS:
             self._expand(value, [_behind(value, VIEWS[kind])], ("k", VIEWS[kind]), None, stack)
+        elif (owner := arrays.owner(value)) is not None:
+            self.node(value, "v", self.pack(owner), *arrays.view_parts(value, owner))
         elif arrays.is_array(value):
             self.node(value, "n", *arrays.to_parts(value))
         elif isinstance(value, type) and value in TYPE_NAMES:
@@ -147,7 +150,7 @@ class Packer:
             self.node(value, "m", number)
             return
         of = None if base is None or kind is base else self.class_item(kind)
-        extra = None if base else self.pack((value.dtype.str, value.shape))
+        extra = None if base else self.pack(arrays.describe(value))
         if base is collections.deque:
             extra = value.maxlen
         elif base is collections.defaultdict:
@@ -294,6 +297,7 @@ SINGLE: dict[str, Callable[[Unpacker, list], Any]] = {
     "T": lambda _, node: TYPES[node[1]],
     "X": lambda _, node: _found(find_exception(node[1])),
     "n": lambda _, node: arrays.from_parts(*node[1:]),
+    "v": lambda message, node: arrays.view(message.value(node[1]), *node[2:]),
 }
 
 
