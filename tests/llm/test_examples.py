@@ -1,5 +1,6 @@
 """What drafts are refused for, before and beside their verdict."""
 
+import time
 from typing import Any
 
 import pytest
@@ -110,3 +111,20 @@ def test_code_that_is_nested_too_deeply_is_no_example() -> None:
     deep = "def f():\n    return " + "+".join(["'a'"] * 3000) + "\n"
     stubs = stubs_of(deep, "python", None)
     assert stubs is None or all("'a'" not in stub.code for stub in stubs)
+
+
+@pytest.mark.parametrize("language", ["c", "cpp", "rust", "python"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 100_000,
+        "{" * 100_000,
+        "a<" * 50_000,
+        "#[derive(" * 20_000,
+        "int " + "*" * 50_000 + "f(int x) { return 0; }\n",
+    ],
+)
+def test_stubs_of_hostile_programs_take_no_long_time(language: str, text: str) -> None:
+    began = time.process_time()
+    stubs_of(text, language, "f")
+    assert time.process_time() - began < 20

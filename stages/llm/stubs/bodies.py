@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tree_sitter import Language, Node, Parser
 
 PARSE_SECONDS = 3.0  # an ordinary solution takes milliseconds
+MOST_NODES = 500  # functions, or classes: an exercise has a handful
 PIECE = 1 << 14  # bytes that the parser reads at a time; between pieces it looks at the clock
 TOLD = {
     "default": "does nothing or returns a default value",
@@ -50,12 +51,14 @@ def parsed(text: bytes, grammar: object) -> Node | None:
 
 
 def outermost(root: Node, kind: str) -> Iterator[Node]:
-    """The nodes of a kind that lie in no other of that kind, in the text's order. Deep trees need no stack."""
-    cursor = root.walk()
-    while True:
+    """The nodes of a kind that lie in no other of that kind, in the text's order, a few hundred at most. Deep
+    trees need no stack."""
+    cursor, found = root.walk(), 0
+    while found < MOST_NODES:
         node = cursor.node
         assert node is not None
         if node.type == kind:
+            found += 1
             yield node
         elif cursor.goto_first_child():
             continue

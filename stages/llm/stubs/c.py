@@ -9,9 +9,10 @@ from tree_sitter import Node
 from stages.llm.stubs.bodies import Function, outermost, parsed, words
 
 ARITHMETIC = re.compile(
-    r"(?:(?:unsigned|signed|long|short|int|char|float|double|bool|_Bool|size_t|ssize_t|ptrdiff_t"
+    r"(?:(?:unsigned|signed|long|short|int|char|float|double|bool|_Bool|ssize_t"
     r"|(?:std::)?(?:u?int(?:_fast|_least)?(?:8|16|32|64)|u?intptr|u?intmax|size|ptrdiff|char(?:8|16|32))_t)\s*)+"
 )
+LONGEST_NAME = 60  # of an arithmetic type
 RAISES = "{ __builtin_abort(); }"
 NAMES = ("identifier", "field_identifier", "operator_name", "template_function")
 DEEPEST = 8  # declarators within declarators, and scopes around a method, that are looked at
@@ -76,7 +77,7 @@ def _bodies(
 ) -> dict[str, str]:
     if kind == "void" and not marks:
         return {**dict.fromkeys(("default", "one", "argument"), "{ }"), "raises": RAISES}
-    arithmetic = not marks and ARITHMETIC.fullmatch(kind) is not None
+    arithmetic = not marks and _is_arithmetic(kind)
     default = "{ return 0; }" if arithmetic or "*" in marks else _default(kind, marks, const, node, language)
     if not marks and kind.partition("<")[0] in built:
         default = RAISES
@@ -94,6 +95,10 @@ def _default(kind: str, marks: str, const: bool, node: Node, language: str) -> s
             return "{ return *this; }"
         return f"{{ static {'const ' if const else ''}{kind.rstrip('& ')} value{{}}; return value; }}"
     return "{ return {}; }" if language == "cpp" else f"{{ return ({kind}){{0}}; }}"
+
+
+def _is_arithmetic(kind: str) -> bool:
+    return len(kind) <= LONGEST_NAME and ARITHMETIC.fullmatch(kind) is not None
 
 
 def _inside(node: Node | None, kind: str) -> bool:
@@ -124,4 +129,4 @@ def _fits(parameter: str, wanted: str, arithmetic: bool) -> bool:
     if parameter == wanted:
         return True
     value = parameter.rstrip("&").removeprefix("const ") if "*" not in parameter else parameter
-    return value == wanted or (arithmetic and ARITHMETIC.fullmatch(value) is not None)
+    return value == wanted or (arithmetic and _is_arithmetic(value))

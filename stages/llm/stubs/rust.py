@@ -27,8 +27,8 @@ EMPTY = {
 HOLDING = {"Box", "Rc", "Arc", "Cell", "RefCell", "Mutex", "RwLock"}
 DEFAULT = "Default::default()"
 DEEPEST = 8  # types within types that are looked at
-DERIVED = re.compile(
-    r"#\[derive\([^)\]]*\bDefault\b[^)\]]*\)\]\s*(?:#\[[^\]]*\]\s*)*(?:pub(?:\([^)]*\))?\s+)?\w+\s+(\w+)"
+DERIVED = re.compile(  # bounded, or a hostile text would take the square of its length
+    r"#\[derive\([^)\]]{0,300}\bDefault\b[^)\]]{0,300}\)\]\s*(?:#\[[^\]]{0,300}\]\s*){0,4}(?:pub(?:\([^)]{0,60}\))?\s+)?\w+\s+(\w+)"
 )
 WRITTEN = re.compile(r"\bDefault\s+for\s+(\w+)")
 
