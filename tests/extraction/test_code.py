@@ -99,14 +99,7 @@ def test_deep_nesting_is_no_crash() -> None:
     heads = {"python": PROMPT, "cpp": "int add(int a, int b){\n", "rust": "fn add() {\n"}
     pairs = (("(", ")"), ("[", "]"), ("{", "}"), ("-", ""), ("if (1) {", "}"), ("struct a {", "};"))
     for language, prompt in heads.items():
-        for opening, closing in (
-            ("(", ")"),
-            ("[", "]"),
-            ("{", "}"),
-            ("-", ""),
-            ("if (1) {", "}"),
-            ("struct a {", "};"),
-        ):
+        for opening, closing in pairs:
             for depth in (90, 1_000, 10_000):
                 code(f"x = {opening * depth}1{closing * depth}\n", prompt, "add", language)
 
