@@ -16,6 +16,8 @@ CASES = Path(__file__).parent / "cases"
 FILES = {
     "python": ("pytest", "python"),
     "gcc": ("gcc", "cpp"),
+    "answers_python": ("pytest", "python"),
+    "answers_gcc": ("gcc", "cpp"),
     "clang": ("clang", "cpp"),
     "mingw": ("mingw", "cpp"),
 }
