@@ -17,7 +17,7 @@ from stages.common.files import write_csv, write_json
 from stages.common.outputs import beside
 from stages.common.params import Params, argument_parser
 from stages.common.records import Sample, Task
-from stages.common.score import categories, counts, figures, trimmed_figures
+from stages.common.score import categories, figures, trimmed_figures
 from stages.common.timing import write_timing
 from stages.common.verdict_summary import VerdictSummary
 from stages.settings.benchmark import BenchmarkSettings, ScoreSettings

@@ -150,7 +150,7 @@ def other_rates(folder: Path, models: list[str], key: str) -> dict[str, str]:
 
 
 def summary(curve: list[Row], others: dict[str, dict[str, str]]) -> Table:
-    """pass@k, a line per checkpoint, with the interval of the first k, and `others`: {heading: {checkpoint: figure}}."""
+    """pass@k, a line per checkpoint, with the interval of the first k; `others`: {heading: {checkpoint: figure}}."""
     metrics = list(dict.fromkeys(row["metric"] for row in curve))
     others = {name: found for name, found in others.items() if found}
     table = Table("checkpoint", metrics[0], "95 % interval", *metrics[1:], *others, title="held-out pass@k", box=SIMPLE)

@@ -98,6 +98,18 @@ def test_greedy_figures_are_shown_where_there_are_any(metrics: Path, stage: Run)
     assert "greedy" in out and "0.432" in out
 
 
+def test_trimmed_figures_stand_beside_the_strict_ones(metrics: Path, stage: Run) -> None:
+    """In a column of the table, and in no curve: a figure to compare with published ones."""
+    path = metrics / "benchmark/cycle-3.json"
+    before = json.loads(path.read_text())
+    trimmed = {f"pass@1_trimmed{end}": value for end, value in {"": 0.5432, "_low": 0.5, "_high": 0.6}.items()}
+    path.write_text(json.dumps(before | trimmed))
+    out = stage("report", "--metrics", "metrics", "--out", "out").stdout
+    assert "trimmed" in out and "0.543" in out
+    rows = csv.DictReader((metrics.parent / "out/learning_curve.csv").open())
+    assert not any("trimmed" in row["metric"] for row in rows)
+
+
 def test_a_regress_is_told_whole_in_a_line(metrics: Path, stage: Run) -> None:
     (metrics / "validation").mkdir()
     for number, regressed in ((1, 0), (2, 1), (3, 0)):

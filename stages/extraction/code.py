@@ -15,7 +15,7 @@ from stages.extraction.tags import TAGS, is_no_program
 
 BYTE_ORDER_MARK = re.compile(r"(\A|\n)\ufeff+")
 WORD = re.compile(r"[^\W\d]\w*")
-FIRST_LINES = 16  # of a text without an opening fence, at which its code may begin
+FIRST_LINES, LAST_LINES = 16, 6  # of a text without an opening fence, at which its code may begin, and end
 
 
 def extract_code(completion: str, task: Task) -> str:
@@ -106,12 +106,12 @@ class Choice:
         if not text.strip():
             return None
         lines = text.splitlines(keepends=True)
-        at = 0
-        for line in lines[:FIRST_LINES]:
-            code = text[at:]
-            if line.strip() and reader.sound(code) and self.serves(code):
-                return code
-            at += len(line)
+        ends = [len(lines) - last for last in range(LAST_LINES) if last == 0 or lines[-last:][0].strip()]
+        for first, line in enumerate(lines[:FIRST_LINES]):
+            for end in ends if line.strip() else ():
+                code = "".join(lines[first:end])
+                if reader.sound(code) and self.serves(code):
+                    return code
         return None
 
     def _chosen(self, blocks: Sequence[Block], text: str) -> str:
@@ -153,10 +153,24 @@ class Choice:
             return not self._source(code).is_empty and self.prompt.continues(code)
 
         if (code := self._last(blocks, lambda code: full(code) or goes_on(code))) is not None:
-            return code
+            return self._with_helpers(code, blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
         return self._last(blocks, lambda code: self._source(code).defines(self.path))
+
+    def _with_helpers(self, code: str, blocks: Sequence[Block]) -> str:
+        """Python code behind the blocks that bind names which it uses and lacks: answers go step by step."""
+        found = self._source(code)
+        lacks = found.missing if isinstance(found, PythonSource) else frozenset()
+        steps = []
+        for content in (block.content for block in blocks if lacks):
+            if content == code:
+                break
+            step = self._source(content)
+            if isinstance(step, PythonSource) and lacks & step.bound.keys() and not step.defines(self.path):
+                steps.append(content)
+        joined = "\n".join([*steps, code])
+        return joined if steps and self._source(joined).whole else code
 
     def _program(self, blocks: Sequence[Block]) -> str | None:
         """The last block that is a whole program; pieces of one are joined."""
@@ -171,18 +185,16 @@ class Choice:
 
     def _whole(self, code: str) -> str:
         """Code with what the prompt brings to it."""
-        if not self.path:
-            return code
         found = self._source(code)
-        if found.whole and found.defines(self.path):
-            if self.prompt.is_open and found.is_stub(self.path) and self.prompt.continues(code):
-                return self.prompt.join(code)
-            return self.prompt.around(code)
+        defines = bool(self.path) and found.defines(self.path)
+        if not self.path or (defines and found.whole and not found.is_stub(self.path)):
+            return self.prompt.around(code) if self.path else code
         if self.prompt.continues(code):
             return self.prompt.join(code)
-        if found.defines(self.path):
+        if defines:
             return self.prompt.around(code)
-        return self.prompt.join(code) if self.prompt.is_open else code
+        joined = self.prompt.with_method(code)
+        return joined or (self.prompt.join(code) if self.prompt.is_open else code)
 
 
 def choose_program(text: str, language: str) -> str | None:

@@ -21,6 +21,7 @@ FENCE = re.compile(r"^[ \t]*(?P<marks>`{3,}|~{3,})(?P<info>[^\n]*)$", re.MULTILI
 QUOTE = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
 CODE_BEHIND = re.compile(r"[(=;{]|^\s*(?:import|from|use|def|class|fn|pub|@|#\s*include)\b")
 ATTRIBUTE = re.compile(r"^\s*[\w-]+=(?:\"[^\"\n]*\"|'[^'\n]*')(?=\s|$)")
+FULL_NAMES = {"python", "python3", "cpp", "c++", "rust"}  # no program begins with a line of one of these alone
 ENDS = 12  # other ends that are tried of a block
 REPAIRS = 24  # blocks of a text that may end elsewhere than CommonMark says
 GLUED = 64  # fences within lines that are looked at
@@ -89,6 +90,16 @@ def _by_lines(text: str, at: int) -> Iterator[Block]:
         yield Block(opened["info"].strip(), text[opened.end() + 1 :], opened.start(), len(text), False)
 
 
+def _tagged(block: Block) -> Block:
+    """The block with the tag that stands on its first line by mistake."""
+    if block.info or block.inline:
+        return block
+    first, _, rest = block.content.partition("\n")
+    if first.strip().lower() not in FULL_NAMES:
+        return block
+    return Block(first.strip(), rest, block.begin, block.end, block.closed)
+
+
 class Reader:
     """Reads the blocks of one text. `sound` says whether a content is code as the task wants it."""
 
@@ -107,6 +118,9 @@ class Reader:
 
     def blocks(self) -> list[Block]:
         """All blocks in order."""
+        return [_tagged(block) for block in self._blocks()]
+
+    def _blocks(self) -> list[Block]:
         if not self._repairs:
             return list(commonmark(self.text))
         found: list[Block] = []

@@ -1,6 +1,8 @@
 """What a prompt that is code brings to an answer: the head that it continues, or what precedes the entry point."""
 
+import ast
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -89,6 +91,16 @@ class Prompt:
         lines = self.text.count("\n")
         stack = list(node.body) if isinstance(node, FUNCTIONS) or hasattr(node, "body") else []
         return any(statement.end_lineno > lines for statement in stack)
+
+    def with_method(self, code: str) -> str | None:
+        """The prompt's class with `code` in place of its open method, which it says again; None where it is none."""
+        head = self._closed
+        node = head.definition(self.path[:1]) if isinstance(head, PythonSource) and self.is_open else None
+        stub = node.body[-1] if isinstance(node, ast.ClassDef) else None
+        own = source(textwrap.dedent(code), "python") if isinstance(stub, FUNCTIONS) else None
+        if not isinstance(own, PythonSource) or not isinstance(own.definition((stub.name,)), FUNCTIONS):
+            return None
+        return self.text[: head.offset(stub)] + textwrap.indent(own.text, " " * stub.col_offset)
 
     def join(self, code: str) -> str:
         """The prompt, with `code` behind it that continues it."""

@@ -1,4 +1,4 @@
-"""Which samples pass with the usual trimming of answers: a figure beside the rewards, to compare with published ones."""
+"""Which samples pass with the usual trimming of answers: a figure to compare with published ones, and no reward."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping

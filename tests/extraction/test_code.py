@@ -79,6 +79,31 @@ def test_cpp_continuation() -> None:
     assert code(f"```cpp\n{definition}```", prompt, "add", "cpp") == f"#include <vector>\n{definition}"
 
 
+HOSTILE = ["(", "{", "f'{", 'r#"', '"', "'''\n", "```\n(\n", "x```\n", "```python\nx\n", "```cpp\n{\n\n", "\r", "\0"]
+HOSTILE += ["\ud800", "if x:\n", "x=1\n", "a<", "int f(){", "- ```\n", "> ```\n", "</think>`", "def add(a):\n", "a?b:"]
+
+
+@pytest.mark.parametrize("language", ["python", "c", "cpp", "rust"])
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_parsers_are_safe_from_hostile_text(piece: str, language: str) -> None:
+    """Nothing is raised, and no piece takes more than a small multiple of the time that others take."""
+    heads = {"python": PROMPT, "rust": "fn add(a: i32, b: i32) -> i32 {\n"}
+    prompt = heads.get(language, "int add(int a, int b){\n")
+    began = time.process_time()
+    for entry in ("add", None):
+        code(piece * (20_000 // len(piece)), prompt, entry, language)
+    assert time.process_time() - began < 8
+
+
+def test_deep_nesting_is_no_crash() -> None:
+    heads = {"python": PROMPT, "cpp": "int add(int a, int b){\n", "rust": "fn add() {\n"}
+    pairs = (("(", ")"), ("[", "]"), ("{", "}"), ("-", ""), ("if (1) {", "}"), ("struct a {", "};"))
+    for language, prompt in heads.items():
+        for opening, closing in pairs:
+            for depth in (90, 1_000, 10_000):
+                code(f"x = {opening * depth}1{closing * depth}\n", prompt, "add", language)
+
+
 @pytest.mark.parametrize(
     "piece", ["`", "```\n", "``` x\n", "~~~\n`", "<think>", "</think>", " ", "\n", "def add", "def  ", "add ", "\t`` "]
 )

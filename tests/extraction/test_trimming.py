@@ -9,17 +9,14 @@ from stages.extraction.trimming import trimmed_code
 HEAD = 'import math\n\n\ndef add(a, b):\n    """Add."""\n'
 BODY = "    return a + b\n"
 DEFINED = "def add(a, b):\n    return a + b\n"
-NEEDED = "import math\nLIMIT = 3\n\ndef helper(a):\n    return a + LIMIT\n\n@staticmethod\ndef add(a, b):\n    return helper(a) + b\n"
+NEEDED = "import math\nLIMIT = 3\ndef helper(a):\n    return a + LIMIT\n@staticmethod\ndef add(a, b):\n"
+NEEDED += "    return helper(a) + b\n"
 TABLE = {
     "nothing to trim": ("Write add.", DEFINED, DEFINED),
     "calls beside it": ("Write add.", f"{DEFINED}print(add(input(), 2))\nassert add(1, 2) == 4\n", DEFINED),
     "a main beside it": ("Write add.", f'{DEFINED}if __name__ == "__main__":\n    add(1)\n', DEFINED),
     "other functions": ("Write add.", f"def other():\n    return 1 / 0\n{DEFINED}other()\n", DEFINED),
-    "what it needs": (
-        "Write add.",
-        f"x = 1 / 0\n{NEEDED}",
-        NEEDED.replace("LIMIT = 3\n\n", "LIMIT = 3\n").replace("LIMIT\n\n@", "LIMIT\n@"),
-    ),
+    "what it needs": ("Write add.", f"x = 1 / 0\n{NEEDED}", NEEDED),
     "prose around": ("Write add.", f"Here you are:\n{DEFINED}\nI hope this helps.\n", f"{DEFINED}"),
     "a base model that writes on": (HEAD, f"{BODY}\n\ndef next_one(x):\n    return (x", f"{HEAD}{BODY}"),
     "a base model that stops": (HEAD, f"{BODY}<|endoftext|>junk", f"{HEAD}{BODY}"),

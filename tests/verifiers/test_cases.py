@@ -17,6 +17,8 @@ FILES = {
     "python": ("pytest", "python"),
     "python_modules": ("pytest", "python"),
     "gcc": ("gcc", "cpp"),
+    "answers_python": ("pytest", "python"),
+    "answers_gcc": ("gcc", "cpp"),
     "clang": ("clang", "cpp"),
     "mingw": ("mingw", "cpp"),
     "programs": ("pytest", "python"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from stages.common.errors import InputError
 from stages.settings.verify import VerifySettings
-from stages.verifiers import make
+from stages.verifiers import base, make
 from stages.verifiers.base import Verifier
 from stages.verifiers.keys import Keys, source_modules, top_level
 from tests.conftest import make_task
@@ -158,3 +159,15 @@ def test_a_fingerprint_must_be_json(package: Path) -> None:
     verifier.fingerprint = lambda: {"tool": object()}
     with pytest.raises(InputError, match=r"verifier 'judging.own:Own': its fingerprint is no JSON value"):
         Keys(VerifySettings(), {"judging.own:Own": verifier})
+
+
+@pytest.mark.parametrize("room", ["extraction", "sandbox/inside", "verifiers", "common/thinking.py"])
+def test_an_edit_to_what_decides_a_verdict_is_a_new_version(tmp_path: Path, room: str) -> None:
+    """The rooms are covered whole, whatever their files are called."""
+    here = Path(base.__file__).parent.parent
+    for name in ("extraction", "sandbox", "verifiers", "common"):
+        shutil.copytree(here / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    before = base.code_version(tmp_path / "verifiers")
+    edited = tmp_path / room
+    (edited if edited.is_file() else edited / "a_new_file.py").write_text("new = 1\n")
+    assert base.code_version(tmp_path / "verifiers") != before
