@@ -38,7 +38,7 @@ ALL = [(name, at) for name in FILES for at in range(len(load(name)))]
 
 @pytest.fixture(scope="module")
 def judged() -> dict[tuple[str, int], Verdict]:
-    """All cases, those with the same limits judged in one go."""
+    """All cases, those with the same limits and packages judged in one go."""
     groups: dict[str, dict[tuple[str, int], Task]] = {}
     for name, at in ALL:
         verifier, language = FILES[name]
@@ -46,10 +46,11 @@ def judged() -> dict[tuple[str, int], Verdict]:
         fields = {key: case[key] for key in ("prompt", "entry_point", "tests", "cases", "compare") if key in case}
         judged_by = {"language": case.get("language", language), "verifier": case.get("verifier", verifier)}
         task = Task(task_id=f"{name}/{at}", **judged_by, **fields)
-        groups.setdefault(json.dumps({**LIMITS, **case.get("limits", {})}), {})[name, at] = task
+        limits, packages = {**LIMITS, **case.get("limits", {})}, case.get("packages", [])
+        groups.setdefault(json.dumps({"limits": limits, "pytest": {"packages": packages}}), {})[name, at] = task
     verdicts: dict[tuple[str, int], Verdict] = {}
-    for limits, tasks in groups.items():
-        settings = VerifySettings.parse({"limits": json.loads(limits)}, "test")
+    for section, tasks in groups.items():
+        settings = VerifySettings.parse(json.loads(section), "test")
         samples = [Sample(task.task_id, 0, load(name)[at]["completion"]) for (name, at), task in tasks.items()]
         by_id = {task.task_id: task for task in tasks.values()}
         verdicts.update(zip(tasks, verify_samples(by_id, samples, settings), strict=True))
