@@ -129,11 +129,15 @@ class Choice:
         return max(own, key=len) if own else real[-1].content
 
     def _groups(self, blocks: Sequence[Block]) -> list[list[str]]:
-        """Contents by how likely they are meant: of the task's language, without a tag, others."""
+        """Contents by how likely they are meant: of the task's language, without a tag, others.
+
+        A whole program without a tag is as good as one with a tag.
+        """
         own = [block.content for block in blocks if block.language == self.language]
         untagged = [block.content for block in blocks if not block.language]
         others = [block.content for block in blocks if block.language and block.language != self.language]
-        return [own, untagged, others]
+        both = [block.content for block in blocks if block.language in ("", self.language)]
+        return [own, untagged, others] if self.path else [both, others]
 
     def _last(self, blocks: Sequence[Block], accepts: Callable[[str], bool]) -> str | None:
         """The last content that is accepted, of the first group that has one."""
