@@ -11,7 +11,7 @@ from stages.extraction.definitions import Source, UnknownSource, source
 from stages.extraction.fences import RUN, Block, Reader
 from stages.extraction.prelude import Prompt, prompt_of
 from stages.extraction.python_source import PythonSource
-from stages.extraction.tags import TAGS, is_no_program
+from stages.extraction.tags import is_no_program
 
 BYTE_ORDER_MARK = re.compile(r"(\A|\n)\ufeff+")
 WORD = re.compile(r"[^\W\d]\w*")
@@ -213,6 +213,3 @@ def choose_program(text: str, language: str) -> str | None:
 def fenced_blocks(text: str, language: str) -> list[Block]:
     """The fenced blocks of a text, read for code of one language."""
     return Reader(text, Choice(prompt_of("", language, None)).is_sound).blocks()
-
-
-__all__ = ["TAGS", "Choice", "choose_program", "extract_code", "fenced_blocks"]
