@@ -11,7 +11,7 @@ from stages.extraction.definitions import Source, UnknownSource, source
 from stages.extraction.fences import RUN, Block, Reader
 from stages.extraction.prelude import Prompt, prompt_of
 from stages.extraction.python_source import PythonSource
-from stages.extraction.tags import TAGS, is_no_program
+from stages.extraction.tags import is_no_program
 
 BYTE_ORDER_MARK = re.compile(r"(\A|\n)\ufeff+")
 WORD = re.compile(r"[^\W\d]\w*")
@@ -129,11 +129,15 @@ class Choice:
         return max(own, key=len) if own else real[-1].content
 
     def _groups(self, blocks: Sequence[Block]) -> list[list[str]]:
-        """Contents by how likely they are meant: of the task's language, without a tag, others."""
+        """Contents by how likely they are meant: of the task's language, without a tag, others.
+
+        A whole program without a tag is as good as one with a tag.
+        """
         own = [block.content for block in blocks if block.language == self.language]
         untagged = [block.content for block in blocks if not block.language]
         others = [block.content for block in blocks if block.language and block.language != self.language]
-        return [own, untagged, others]
+        both = [block.content for block in blocks if block.language in ("", self.language)]
+        return [own, untagged, others] if self.path else [both, others]
 
     def _last(self, blocks: Sequence[Block], accepts: Callable[[str], bool]) -> str | None:
         """The last content that is accepted, of the first group that has one."""
@@ -209,6 +213,3 @@ def choose_program(text: str, language: str) -> str | None:
 def fenced_blocks(text: str, language: str) -> list[Block]:
     """The fenced blocks of a text, read for code of one language."""
     return Reader(text, Choice(prompt_of("", language, None)).is_sound).blocks()
-
-
-__all__ = ["TAGS", "Choice", "choose_program", "extract_code", "fenced_blocks"]

@@ -7,6 +7,7 @@ from stages.extraction.python_source import PythonSource
 from stages.extraction.tree_source import GRAMMARS, TreeSource
 
 Source = PythonSource | TreeSource
+RUST_MAIN = re.compile(rb"(?:pub\s+)?fn\s+main\s*\(\s*\)")
 REMEMBERED = 64  # texts: an answer's candidates are looked at several times
 
 
@@ -44,5 +45,7 @@ def without_main(code: str, language: str) -> str:
         return code
     found = source(code, language)
     mains = [item for item in found.items if item.names == ("main",) and item.kind.startswith("function_")]
+    if language == "rust":  # a symbol of that name, by attributes or an ABI, is another matter
+        mains = [item for item in mains if RUST_MAIN.match(found.data[item.start : item.end])]
     others = any(item.names and "main" not in item.names for item in found.items)
     return found.without(mains) if mains and others else code

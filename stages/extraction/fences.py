@@ -77,14 +77,16 @@ def commonmark(text: str, at: int = 0) -> Iterator[Block]:
 
 
 def _by_lines(text: str, at: int) -> Iterator[Block]:
-    """The blocks behind `at` by the look of lines: as CommonMark, but for its containers."""
+    """The blocks behind `at` by the look of lines: as CommonMark, but for its containers, and for empty blocks."""
     opened: re.Match | None = None
     for fence in FENCE.finditer(text, at):
         marks, info = fence["marks"], fence["info"].strip()
         if opened is None:
             opened = None if marks[0] == "`" and "`" in info else fence
         elif marks[0] == opened["marks"][0] and len(marks) >= len(opened["marks"]) and not info:
-            yield Block(opened["info"].strip(), text[opened.end() + 1 : fence.start()], opened.start(), fence.end())
+            content = text[opened.end() + 1 : fence.start()]
+            if content and not content.isspace():
+                yield Block(opened["info"].strip(), content, opened.start(), fence.end())
             opened = None
     if opened is not None:
         yield Block(opened["info"].strip(), text[opened.end() + 1 :], opened.start(), len(text), False)

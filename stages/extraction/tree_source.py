@@ -26,6 +26,11 @@ CONTAINERS = {
     "namespace_definition",
     "ERROR",
 }
+RUST_HEAD = r"^(?:pub(?:\([^()\n]*\))?[ \t]+)?(?:(?:async|unsafe|const)[ \t]+)*fn[ \t]+NAME\b"
+C_HEAD = (
+    r"^(?!(?:return|else|if|while|for|switch|case|do|throw)\b)[A-Za-z_][\w \t:<>,*&]{0,200}?[ \t*&]NAME[ \t]*"
+    r"\([^;{}]{0,500}\)[\s\w]{0,40}\{"
+)
 TYPES = {"struct_specifier", "class_specifier", "union_specifier", "enum_specifier"}
 BODIES = {"compound_statement", "try_statement", "block"}
 RUST_ITEMS = {
@@ -133,10 +138,15 @@ class TreeSource:
         return next((item for item in reversed(found) if not item.stub), found[-1] if found else None)
 
     def defines(self, path: tuple[str, ...]) -> bool:
-        """Whether it defines `path`; of a text that is too long to be parsed, whether its lines seem to."""
-        if self._root is None:
-            return bool(path) and re.search(rf"\b{re.escape(path[-1])}[ \t]*\(", self.text) is not None
-        return self.definition(path) is not None
+        """Whether it defines `path`; of a text with errors, or too long to be parsed, whether a line of it seems to."""
+        if self.definition(path) is not None:
+            return True
+        return bool(path) and not self.whole and self._head(path[-1]).search(self.text[:LONGEST]) is not None
+
+    def _head(self, name: str) -> re.Pattern:
+        """The head of a function at the start of a line."""
+        head = RUST_HEAD if self.language == "rust" else C_HEAD
+        return re.compile(head.replace("NAME", re.escape(name)), re.MULTILINE)
 
     def is_stub(self, path: tuple[str, ...]) -> bool:
         """Whether what defines `path` has an empty body."""

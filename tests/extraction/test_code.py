@@ -80,7 +80,19 @@ def test_cpp_continuation() -> None:
 
 
 HOSTILE = ["(", "{", "f'{", 'r#"', '"', "'''\n", "```\n(\n", "x```\n", "```python\nx\n", "```cpp\n{\n\n", "\r", "\0"]
-HOSTILE += ["\ud800", "if x:\n", "x=1\n", "a<", "int f(){", "- ```\n", "> ```\n", "</think>`", "def add(a):\n", "a?b:"]
+HOSTILE += [
+    "\ud800",
+    "if x:\n",
+    "x=1\n",
+    "a<",
+    "int f(){",
+    "- ```\n",
+    "> ```\n",
+    "</think>`",
+    "def add(a):\n",
+    "a?b:",
+    "x add()\n",
+]
 
 
 @pytest.mark.parametrize("language", ["python", "c", "cpp", "rust"])

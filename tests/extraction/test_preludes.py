@@ -164,6 +164,15 @@ def test_cpp_helpers_are_not_doubled() -> None:
     assert code_of(qualified, "cpp", CPP) == f"#include <string>\n{qualified}\nusing namespace std;\n"
 
 
+@pytest.mark.parametrize("language", ["c", "cpp", "rust"])
+def test_a_definition_with_an_error_is_no_continuation(language: str) -> None:
+    """A parser finds no function where brackets do not match; the answer says the prompt's head again all the same."""
+    whole = HEADS[language] + BODIES[language].rstrip().removesuffix("}") + "    (((\n"
+    for text in (whole, whole + "}\n", f"```{language}\n{whole}}}\n```"):
+        found = code_of(text, language)
+        assert found.count(HEADS[language].splitlines()[-1]) == 1
+
+
 def test_a_prototype_is_no_definition() -> None:
     found = code_of("int total(int x);\n    return x;\n}\n", "cpp", CPP)
     assert found.startswith(CPP)

@@ -32,6 +32,7 @@ SHAPES = {
     "text": "{code}",
     "block": "```{tag}\n{code}```",
     "a long draft first": "```{tag}\n{draft}```\nToo slow. Final:\n```{tag}\n{code}```\n",
+    "a tagged draft first": "```{tag}\n{draft}```\nToo slow. Final:\n```\n{code}```\nOutput:\n```\n6\n```\n",
     "output behind": "```{tag}\n{code}```\nOutput:\n```\n6\n```\n",
     "words of output behind": "```{tag}\n{code}```\nOutput:\n```\nYES\n```\n",
     "output that parses behind": "```\n{code}```\nOutput:\n```\ntotal = 6\n```\n",
