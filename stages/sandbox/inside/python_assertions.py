@@ -53,8 +53,8 @@ def references(node: ast.AST, names: Iterable[str]) -> bool:
 
 
 def is_runner(node: ast.stmt) -> bool:
-    """Whether it is a call of unittest.main or pytest.main, also one whose status is the script's."""
-    call = node.exc if isinstance(node, ast.Raise) else getattr(node, "value", None)
+    """Whether it is a call of unittest.main or pytest.main and nothing more, also one whose status is the script's."""
+    call = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Expr) else None
     if isinstance(call, ast.Call) and name_of(call) in EXITS and call.args:
         call = call.args[0]
     function = call.func if isinstance(call, ast.Call) else None
@@ -316,9 +316,11 @@ class Instrument(ast.NodeTransformer):
             node.values[0] = _wrapped(CHECKED, node.values[0])
         return node
 
-    def visit_Call(self, node: ast.Call) -> ast.Call:
-        """Assertion functions, and exits with a status that is worked out."""
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """Assertion functions, and exits with a status that is worked out. What pytest.main would run is collected."""
         name = name_of(node)
+        if name == "main" and isinstance(node.func, ast.Attribute) and name_of(node.func.value) == "pytest":
+            return ast.copy_location(ast.Constant(0), node)
         self.generic_visit(node)
         if self._is_assertion(node, name):
             node.func = _wrapped(ASSERTING, node.func)

@@ -17,7 +17,11 @@ class TestModule(types.ModuleType):
 
     def __init__(self, names: dict) -> None:
         super().__init__(TESTS_NAME)
-        types.ModuleType.__setattr__(self, "_forge_names", names)
+        object.__setattr__(self, "_forge_names", names)
+
+    @property
+    def __dict__(self) -> dict:
+        return self._forge_names
 
     def __getattr__(self, name: str) -> Any:
         try:

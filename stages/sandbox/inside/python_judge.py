@@ -183,7 +183,7 @@ def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable
     for kind, label, code in steps:
         if kind == python_plan.COLLECT:
             _run_collected(results, marshal.loads(code), names, run_items)
-            continue
+            break
         if kind == python_plan.BIND:
             names = names.child()
         is_test = kind == python_plan.TEST
@@ -192,9 +192,13 @@ def _run_steps(results: _Results, steps: list, names: Names, run_items: Callable
         except Gone:
             raise
         except BaseException as error:
-            if not _goes_on(results, kind, label, error):
-                _end(results, results.is_good_end(error))
-                return
+            if _goes_on(results, kind, label, error):
+                continue
+            exited = results.is_good_end(error)
+            if exited:  # what is in functions is run all the same: the text may have left that to a runner
+                _run_collected(results, marshal.loads(steps[-1][2]), names, run_items)
+            _end(results, exited)
+            return
         else:
             if is_test:
                 results.add("pass", label)
