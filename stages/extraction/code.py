@@ -11,7 +11,7 @@ from stages.extraction.definitions import Source, UnknownSource, source
 from stages.extraction.fences import RUN, Block, Reader
 from stages.extraction.prelude import Prompt, prompt_of
 from stages.extraction.python_source import PythonSource
-from stages.extraction.tags import is_no_program
+from stages.extraction.tags import TAGS, is_no_program
 
 BYTE_ORDER_MARK = re.compile(r"(\A|\n)\ufeff+")
 WORD = re.compile(r"[^\W\d]\w*")
@@ -117,7 +117,8 @@ class Choice:
     def _chosen(self, blocks: Sequence[Block], text: str) -> str:
         if not blocks:
             return text
-        blocks = [block for block in blocks if not is_no_program(block.language)]
+        if self.language in TAGS:  # in another language, a session of a shell may be the program
+            blocks = [block for block in blocks if not is_no_program(block.language)]
         if not blocks:
             return ""
         choose = self._defining if self.path else self._program

@@ -77,6 +77,12 @@ def test_no_block_of_code_is_no_program() -> None:
         assert choose_program(answer, "python") is None
 
 
+def test_a_language_of_ones_own_may_be_a_shell() -> None:
+    task = Task("t", "sh", "Copy.", "shell_verifier:Shell", None, "", [])
+    for text in ("cat\n", "```sh\ncat\n```", "Use\n```bash\ncat\n```\n"):
+        assert extract_code(text, task) == "cat\n"
+
+
 def test_tests_tell_what_is_wanted_where_no_entry_point_does() -> None:
     tests = "#include <assert.h>\nint main() { assert(add(1, 2) == 3); }\n"
     task = Task("t", "cpp", "Write add.", "gcc", None, tests, [])
