@@ -251,6 +251,13 @@ class CandidatePeer(Peer):
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed(*args)
 
+    def serve_doctest(self) -> tuple:
+        """(failed, attempted): the examples in the module's docstrings."""
+        import doctest
+
+        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+            return tuple(doctest.testmod(self._module))
+
     def serve_wait(self) -> None:
         """Nothing: what threads of the module have changed meanwhile goes with the answer."""
 

@@ -95,6 +95,8 @@ class JudgePeer(Peer):
             _tell_also(random, "seed", lambda *args: self.request("seed", args))
             if "numpy" in sys.modules:
                 _tell_also(sys.modules["numpy"].random, "seed", lambda *args: self.request("seed_numpy", args))
+        if "doctest" in wishes:
+            self._run_their_doctests_also()
         if "sleep" in wishes:
             _tell_also(time, "sleep", lambda *_: self.request("wait"))
 
@@ -121,6 +123,18 @@ class JudgePeer(Peer):
                 raise
             self.gone = True  # an end of the line, or an alarm of the tests: what is still to come fits no question
         raise Gone
+
+    def _run_their_doctests_also(self) -> None:
+        """Let doctest.testmod count the failures of the solution's own examples, by its own word: no pass rests on it."""
+        import doctest
+
+        run = doctest.testmod
+
+        def testmod(*args: Any, **kwargs: Any) -> Any:
+            ours, (failed, tried) = run(*args, **kwargs), self.request("doctest")
+            return doctest.TestResults(ours.failed + int(failed), ours.attempted + int(tried))
+
+        doctest.testmod = testmod
 
     def _pass_on_notices(self) -> None:
         """Raise again what the candidate has warned of and logged; not while that is going on."""

@@ -44,6 +44,7 @@ WISHES = {
     "files": re.compile(r"\b(?:tmp_path|tmpdir|tmp_path_factory|tempfile|open|Path|pathlib|os\.path|shutil)\b"),
     "seed": re.compile(r"\brandom\.seed\b"),
     "notices": re.compile(r"\b(?:warnings|warns|recwarn|deprecated_call|logging|caplog|assert(?:No)?Logs|assertWarns)"),
+    "doctest": re.compile(r"\bdoctest\b"),
     "sleep": re.compile(r"\bsleep\b"),
 }
 
