@@ -125,7 +125,7 @@ class JudgePeer(Peer):
         raise Gone
 
     def _run_their_doctests_also(self) -> None:
-        """Let doctest.testmod count the failures of the solution's own examples, by its own word: no pass rests on it."""
+        """Let doctest.testmod count the failures of the solution's own examples. No pass rests on its word."""
         import doctest
 
         run = doctest.testmod
