@@ -16,6 +16,7 @@ from typing import Any
 
 EXACT, TOKENS, FLOAT = "exact", "tokens", "float"
 TOLERANCE = 1e-6
+MOST = 1e300  # of a tolerance
 EXAMPLES = ('{"tokens": {"ignore_case": true}}', '{"float": {"abs": 1e-6, "rel": 1e-6}}')
 FORMS = f'expected "exact", "tokens", "float", or such as {" or ".join(EXAMPLES)}'
 
@@ -52,7 +53,7 @@ def parse_comparison(value: Any) -> Comparison:
 def _tolerance(options: dict[str, Any], name: str, below: float) -> float:
     found = options.get(name, 0.0)
     number = isinstance(found, int | float) and not isinstance(found, bool)
-    if not number or not 0 <= found < below:  # NaN is not
+    if not number or not 0 <= found < below or found > MOST:  # NaN is not
         wanted = "a number from 0" if below == math.inf else f"a number from 0 to less than {below:g}"
         raise ValueError(f"'{name}': expected {wanted}, found {_shown(found)}")
     return float(found)

@@ -5,6 +5,7 @@ Outputs are hostile text: everything here takes time in proportion to their leng
 
 import math
 import re
+from decimal import Decimal
 from itertools import zip_longest
 
 from stages.common.comparing import EXACT, FLOAT, Comparison
@@ -48,7 +49,7 @@ def _equal(word: str, wanted: str, rule: Comparison) -> bool:
         return True
     if rule.kind == FLOAT:
         return _close(word, wanted, rule)
-    return rule.ignore_case and word.isascii() and word.lower() == wanted.lower()
+    return rule.ignore_case and len(word) == len(wanted) and word.lower() == wanted.lower()
 
 
 def _close(word: str, wanted: str, rule: Comparison) -> bool:
@@ -65,12 +66,13 @@ def _close(word: str, wanted: str, rule: Comparison) -> bool:
     found, expected = float(word), float(wanted)
     if not math.isfinite(found) or not math.isfinite(expected):
         return False
-    return abs(found - expected) <= max(rule.abs, rule.rel * abs(expected))
+    allowed = max(rule.abs, rule.rel * abs(expected))
+    return abs(found - expected) <= allowed if allowed else Decimal(word) == Decimal(wanted)
 
 
 def _special(word: str) -> str | None:
     """One spelling of NaN and of each infinity; None for any other word."""
-    bare = NO_NUMBERS.get(word.lstrip("+-").lower()) if len(word) < 12 else None
+    bare = NO_NUMBERS.get(word[word[:1] in ("+", "-") :].lower()) if len(word) < 12 else None
     return f"-{bare}" if bare == "inf" and word.startswith("-") else bare
 
 

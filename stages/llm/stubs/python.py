@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from stages.llm.stubs.bodies import Stub
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-CONSTANTS = ("1", "[]", "''")
+CONSTANTS = ("0", "1", "True", "False", "[]", "{}", "''")
 AWAITED = re.compile(r"\b(?:raises|assertRaises|assertRaisesRegex)\(\s*([A-Za-z_][\w.]*)")
 MOST_AWAITED = 3  # kinds of exceptions
 

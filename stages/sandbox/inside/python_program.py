@@ -106,4 +106,8 @@ def _execute(code: types.CodeType, unsound: Exception | None) -> None:
         raise unsound
     for counter in counters:
         counter.fill()
-    exec(code, sys.modules["__main__"].__dict__)
+    try:
+        exec(code, sys.modules["__main__"].__dict__)
+    finally:
+        sys.settrace(None)  # what a program traces is itself; the interpreter's own end is not seen by it
+        sys.setprofile(None)
