@@ -112,9 +112,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     [
         ("exakt", 'field \'compare\': expected "exact", "tokens", "float", or such as'),
         (3, "field 'compare': expected string or object, found 3"),
-        ({"float": {"abs": -1}}, "field 'compare': 'abs': expected a number from 0, found -1"),
+        ({"float": {"abs": -1}}, "field 'compare': 'abs': expected a number from 0 to 1e+300, found -1"),
+        ({"float": {"abs": 10**400}}, "field 'compare': 'abs': expected a number from 0 to 1e+300, found 1000"),
         ({"float": {"rel": 1}}, "field 'compare': 'rel': expected a number from 0 to less than 1, found 1"),
-        ({"float": {"abs": True}}, "field 'compare': 'abs': expected a number from 0, found true"),
+        ({"float": {"abs": True}}, "field 'compare': 'abs': expected a number from 0 to 1e+300, found true"),
         ({"float": {"digits": 6}}, "field 'compare': expected"),
         ({"tokens": {"ignore_case": 1}}, "field 'compare': 'ignore_case': expected true or false, found 1"),
         ({"tokens": {}, "float": {}}, "field 'compare': expected"),

@@ -4,7 +4,7 @@
 |---|---|
 | `"exact"` | equal lines; white space at line ends and blank lines at the end do not count |
 | `"tokens"` | equal words, however much white space is between them |
-| `{"tokens": {"ignore_case": true}}` | the same, with upper and lower case as one |
+| `{"tokens": {"ignore_case": true}}` | the same, with upper and lower case of ASCII letters as one |
 | `"float"` | as `tokens`, with numbers that differ by 1e-6 at most, absolute or relative |
 | `{"float": {"abs": 1e-4, "rel": 0}}` | the same with other tolerances; one that is left out is 0 |
 """
@@ -54,7 +54,7 @@ def _tolerance(options: dict[str, Any], name: str, below: float) -> float:
     found = options.get(name, 0.0)
     number = isinstance(found, int | float) and not isinstance(found, bool)
     if not number or not 0 <= found < below or found > MOST:  # NaN is not
-        wanted = "a number from 0" if below == math.inf else f"a number from 0 to less than {below:g}"
+        wanted = f"a number from 0 to {MOST:g}" if below == math.inf else f"a number from 0 to less than {below:g}"
         raise ValueError(f"'{name}': expected {wanted}, found {_shown(found)}")
     return float(found)
 

@@ -49,7 +49,7 @@ def _equal(word: str, wanted: str, rule: Comparison) -> bool:
         return True
     if rule.kind == FLOAT:
         return _close(word, wanted, rule)
-    return rule.ignore_case and len(word) == len(wanted) and word.lower() == wanted.lower()
+    return rule.ignore_case and word.isascii() and word.lower() == wanted.lower()
 
 
 def _close(word: str, wanted: str, rule: Comparison) -> bool:

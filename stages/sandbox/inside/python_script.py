@@ -103,7 +103,7 @@ def become_script() -> None:
     """The interpreter as it is when it begins to run the program's file in its folder."""
     warnings.filters[:] = _first_filters
     warnings._filters_mutated()
-    sys.argv, sys.orig_argv = [PATH], [sys.executable, PATH]
+    sys.argv, sys.orig_argv = [NAME], [sys.executable, NAME]
     sys.path[:0] = [PROGRAM_FOLDER, WORKING_FOLDER]  # a script's own folder is the one that it works in
     threading.main_thread()._set_native_id()  # it was forked behind the module's back
     main = new_module("__main__", PATH)
