@@ -165,6 +165,15 @@ def parse(kind: type, value: Any, where: str) -> Any:
     return record
 
 
+def _is_bytes(text: str) -> bool:
+    """Whether a program can read or write it; bytes that are no UTF-8 stand as surrogates."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check(record: Any, where: str) -> None:
     if isinstance(record, Task):
         _check_names(record, where)
@@ -172,6 +181,8 @@ def _check(record: Any, where: str) -> None:
             pair = isinstance(case, dict) and [case.get("stdin"), case.get("stdout")]
             if not pair or not all(isinstance(text, str) for text in pair):
                 raise InputError(f"{where}: field 'cases': item {number}: expected strings 'stdin' and 'stdout'")
+            if not all(map(_is_bytes, pair)):
+                raise InputError(f"{where}: field 'cases': item {number}: found a lone surrogate, expected text")
         try:
             parse_comparison(record.compare)
         except ValueError as error:

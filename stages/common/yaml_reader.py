@@ -6,7 +6,7 @@ a hundred thousand values (the "billion laughs").
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.composer import Composer
@@ -70,8 +70,9 @@ class _Strict:
     def _expect_unique(self, node: Any) -> None:
         seen: set[Any] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                name = self.construct_object(key)  # type: ignore[attr-defined]
+            if isinstance(key, yaml.ScalarNode):
+                merge = key.tag == "tag:yaml.org,2002:merge"
+                name = key.value if merge else self.construct_object(key)  # type: ignore[attr-defined]
                 if (type(name), name) in seen:
                     raise _fault(f"key '{key.value[:60]}' comes twice in one map", key.start_mark)
                 seen.add((type(name), name))
@@ -89,7 +90,20 @@ class _Strict:
 
 
 class _Loader(_Strict, *_PARTS):  # type: ignore[misc]
-    """The reader of settings. `5e-4` is a number; PyYAML's own rule (1.1) takes it for a string."""
+    """The reader of settings, by the rules of YAML 1.2, as DVC reads them. By PyYAML's own (1.1), `5e-4` is a string,
+    `yes` is true, `010` is 8 and `1:00` is 60."""
+
+    yaml_implicit_resolvers: ClassVar[dict] = {
+        first: [(tag, rule) for tag, rule in rules if tag.rpartition(":")[2] not in ("bool", "int", "float")]
+        for first, rules in Resolver.yaml_implicit_resolvers.items()
+    }
+
+    def construct_yaml_int(self, node: Any) -> int:
+        """An integer: decimal also with zeros in front, or behind 0x, 0o or 0b."""
+        text = node.value.replace("_", "").lower()
+        digits = text.lstrip("+-")
+        base = {"0x": 16, "0o": 8, "0b": 2}.get(digits[:2], 10)
+        return int(text, base)
 
     def __init__(self, stream: str) -> None:
         for part in _PARTS:
@@ -97,11 +111,19 @@ class _Loader(_Strict, *_PARTS):  # type: ignore[misc]
         _Strict.__init__(self)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9][0-9_]*)(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+_NUMBER_FIRST = list("-+0123456789")
+for _kind, _rule, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)", _NUMBER_FIRST),
+    (
+        "float",
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
+        r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)",
+        [*_NUMBER_FIRST, "."],
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_rule})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def _fault(problem: str, mark: Any) -> yaml.MarkedYAMLError:

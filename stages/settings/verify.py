@@ -6,21 +6,27 @@ from pydantic import Field
 
 from stages.common.params import Settings
 
+MOST_MB = 1 << 20  # more than any machine has
+
 
 class Limits(Settings):
     """What a program under test may use. CPU time decides over timeouts, so a busy machine changes no verdict."""
 
-    cpu_seconds: int = Field(10, ge=1, description="CPU time of one run (s): a module with all its tests, or one case")
-    wall_factor: float = Field(3.0, ge=1, description="wall-clock limit as a multiple of the CPU limit, plus 2 s")
-    memory_mb: int = Field(
-        1024, ge=64, description="memory of a process, and of all together, beside thread stacks (MiB)"
+    cpu_seconds: int = Field(
+        10, ge=1, le=86_400, description="CPU time of one run (s): a module with all its tests, or one case"
     )
-    processes: int = Field(64, ge=8, description="processes and threads at once")
-    file_mb: int = Field(64, ge=1, description="size of one written file (MiB)")
-    tmp_mb: int = Field(256, ge=8, description="size of /tmp (MiB); lives in memory")
-    output_kb: int = Field(1024, ge=1, description="standard output, and standard error, of one run (KiB)")
-    open_files: int = Field(256, ge=16, description="open files per process")
-    stack_mb: int = Field(64, ge=1, description="stack of a process's first thread (MiB)")
+    wall_factor: float = Field(
+        3.0, ge=1, le=1000, description="wall-clock limit as a multiple of the CPU limit, plus 2 s"
+    )
+    memory_mb: int = Field(
+        1024, ge=64, le=MOST_MB, description="memory of a process, and of all together, beside thread stacks (MiB)"
+    )
+    processes: int = Field(64, ge=8, le=4096, description="processes and threads at once")
+    file_mb: int = Field(64, ge=1, le=MOST_MB, description="size of one written file (MiB)")
+    tmp_mb: int = Field(256, ge=8, le=MOST_MB, description="size of /tmp (MiB); lives in memory")
+    output_kb: int = Field(1024, ge=1, le=1 << 18, description="standard output, and standard error, of one run (KiB)")
+    open_files: int = Field(256, ge=16, le=1 << 20, description="open files per process")
+    stack_mb: int = Field(64, ge=1, le=MOST_MB, description="stack of a process's first thread (MiB)")
 
     def job(self, **changes: int) -> dict:
         """The limits of one run in the form that the sandbox takes; `changes` replace single ones."""
@@ -67,7 +73,9 @@ class MingwSettings(CompilerSettings):
     run: Literal["wine"] | None = Field(
         None, description="wine: programs are run, under wine; null: they are compiled only, and earn 0.5 at most"
     )
-    startup_cpu_seconds: int = Field(10, ge=1, description="CPU time of wine itself, beside that of the program (s)")
+    startup_cpu_seconds: int = Field(
+        10, ge=1, le=86_400, description="CPU time of wine itself, beside that of the program (s)"
+    )
 
 
 class RustSettings(Settings):

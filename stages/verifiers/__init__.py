@@ -27,7 +27,7 @@ def make(name: str, settings: VerifySettings) -> Verifier:
         raise InputError(f"unknown verifier '{name}'; {hint}known: {', '.join(REGISTRY)}, or module:Class")
     try:
         kind = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"verifier '{name}' cannot be imported: {error}") from None
     if not (isinstance(kind, type) and issubclass(kind, Verifier)):
         raise InputError(f"verifier '{name}' is no class of stages.verifiers.base.Verifier")

@@ -1,9 +1,10 @@
 """Stubs of a solution: programs of the same names that do not solve the problem. Tests worth something fail them all.
 
 A stub replaces the bodies of functions: they do nothing or return a default value, return 1, return an argument of the
-right type, or raise. Either every function is replaced, or the entry point alone. Constructors stay, as methods would
-fail for want of what they set up. What is a function is asked of a parser: `ast`, or tree-sitter's grammars. A stub
-that does not compile is no evidence either way: it fails, and an example is refused only for a stub that passes.
+right type, raise, or fail as the tests wait for it. Either every function is replaced, or the entry point alone.
+Constructors stay, as methods would fail for want of what they set up. What is a function is asked of a parser: `ast`,
+or tree-sitter's grammars. A stub that does not compile is no evidence either way: it fails, and an example is refused
+only for a stub that passes.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ class _Variant:
     alone: bool
 
 
-VARIANTS = tuple(_Variant(kind, alone) for alone in (False, True) for kind in ("default", "one", "argument", "raises"))
+VARIANTS = tuple(
+    _Variant(kind, alone) for alone in (False, True) for kind in ("default", "one", "argument", "raises", "awaited")
+)
 
 
 def stubs_of(code: str, language: str, entry_point: str | None, tests: str = "") -> Sequence[Stub] | None:
@@ -37,7 +40,10 @@ def stubs_of(code: str, language: str, entry_point: str | None, tests: str = "")
     else:
         from stages.llm.stubs.c import c_functions as functions
     text = code.encode("utf-8", "surrogatepass")
-    found = functions(text, language)
+    found = functions(text, language, tests)
     stubs = (replaced(text, found, v.kind, entry_point if v.alone else None) for v in VARIANTS)
-    distinct = {stub.code: stub for stub in stubs if stub and stub.code != code}
+    distinct: dict[str, Stub] = {}
+    for stub in stubs:
+        if stub and stub.code != code:
+            distinct.setdefault(stub.code, stub)  # told as the first kind that it is
     return list(distinct.values())

@@ -14,6 +14,7 @@ TOLD = {
     "one": "returns 1 or true",
     "argument": "returns its argument",
     "raises": "raises at once",
+    "awaited": "fails as the tests wait for it",
 }
 
 

@@ -14,17 +14,29 @@ ARITHMETIC = re.compile(
 )
 LONGEST_NAME = 60  # of an arithmetic type
 RAISES = "{ __builtin_abort(); }"
+CAUGHT = re.compile(r"\bcatch\s*\(\s*(?:const\s+)?(\.\.\.|[\w:]+)")
 NAMES = ("identifier", "field_identifier", "operator_name", "template_function")
 DEEPEST = 8  # declarators within declarators, and scopes around a method, that are looked at
 CLASSES = ("class_specifier", "struct_specifier")
 
 
-def c_functions(text: bytes, language: str) -> list[Function]:
-    """The functions and methods, but for main, constructors and destructors."""
+def c_functions(text: bytes, language: str, tests: str = "") -> list[Function]:
+    """The functions and methods, but for main, constructors and destructors. `tests` tell what they catch."""
     root = parsed(text, tree_sitter_cpp.language() if language == "cpp" else tree_sitter_c.language())
     nodes = outermost(root, "function_definition") if root else ()
     built = _with_constructors(root) if root and language == "cpp" else set()
-    return [found for node in nodes if (found := _function(node, language, built))]
+    functions = [found for node in nodes if (found := _function(node, language, built))]
+    caught = CAUGHT.search(tests) if language == "cpp" else None
+    for function in functions if caught else ():
+        function.bodies["awaited"] = f"{{ throw {_thrown(caught[1])}; }}"
+    return functions
+
+
+def _thrown(kind: str) -> str:
+    """An exception that a handler of that kind catches; one that cannot be made so does not compile."""
+    if kind == "...":
+        return "0"
+    return f"{kind}()" if kind in ("std::exception", "exception", "int") else f'{kind}("")'
 
 
 def _with_constructors(root: Node) -> set[str]:

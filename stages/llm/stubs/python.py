@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from stages.llm.stubs.bodies import Stub
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-CONSTANTS = ("0", "1", "True", "False", "[]", "{}", "''")
+CONSTANTS = ("0", "1", "-1", "True", "False", "[]", "{}", "''")
 AWAITED = re.compile(r"\b(?:raises|assertRaises|assertRaisesRegex)\(\s*([A-Za-z_][\w.]*)")
 MOST_AWAITED = 3  # kinds of exceptions
 
@@ -23,7 +23,11 @@ def python_stubs(code: str, entry_point: str | None, tests: str) -> Sequence[Stu
 def _stubs(code: str, entry_point: str | None, tests: str) -> list[Stub]:
     tree = _tree(code)
     raised = ["NotImplementedError", *list(dict.fromkeys(AWAITED.findall(tests)))[:MOST_AWAITED]]
-    kinds: dict[str, Callable[[Function], str]] = {"does nothing": _nothing, "returns its argument": _argument}
+    kinds: dict[str, Callable[[Function], str]] = {
+        "does nothing": _nothing,
+        "returns its argument": _argument,
+        "returns its last argument": lambda function: _argument(function, -1),
+    }
     for constant in CONSTANTS:
         kinds[f"returns {constant}"] = lambda _, constant=constant: f"return {constant}"
     for name in raised:
@@ -87,10 +91,10 @@ def _nothing(function: Function) -> str:
     return "return\n    yield" if _yields(function) else "return None"
 
 
-def _argument(function: Function) -> str:
+def _argument(function: Function, at: int = 0) -> str:
     names = [parameter.arg for parameter in (*function.args.posonlyargs, *function.args.args)]
     names = [name for name in names if name not in ("self", "cls")]
-    return f"return {names[0]}" if names else "return None"
+    return f"return {names[at]}" if names else "return None"
 
 
 def _yields(function: Function) -> bool:

@@ -33,7 +33,7 @@ DERIVED = re.compile(  # bounded, or a hostile text would take the square of its
 WRITTEN = re.compile(r"\bDefault\s+for\s+(\w+)")
 
 
-def rust_functions(text: bytes, language: str) -> list[Function]:
+def rust_functions(text: bytes, language: str, tests: str = "") -> list[Function]:
     """The functions and methods, but for main and constructors."""
     root = parsed(text, tree_sitter_rust.language())
     if root is None:
@@ -66,7 +66,7 @@ def _constructs(node: Node, kind: Node | None) -> bool:
 
 def _bodies(kind: Node | None, parameters: list[Node], known: set[str]) -> dict[str, str]:
     if kind is None or kind.type == "unit_type":
-        return {**dict.fromkeys(("default", "one", "argument"), "{ }"), "raises": RAISES}
+        return {**dict.fromkeys(("default", "one", "argument"), "{ }"), "raises": RAISES, "awaited": RAISES}
     told = words(kind)
     value = _default(kind, known, DEEPEST)
     default = RAISES if value is None else f"{{ {value} }}"
@@ -75,7 +75,15 @@ def _bodies(kind: Node | None, parameters: list[Node], known: set[str]) -> dict[
         "one": f"{{ {one} }}" if (one := _one(kind, known)) else default,
         "argument": f"{{ {given} }}" if (given := _argument(told, parameters)) else default,
         "raises": RAISES,
+        "awaited": f"{{ Err({_error(kind, known)}) }}" if re.match(r"(?:\w+::)*Result\b", told) else RAISES,
     }
+
+
+def _error(kind: Node, known: set[str]) -> str:
+    """An expression for an error of a Result; one that cannot be made so does not compile."""
+    arguments = kind.child_by_field_name("type_arguments")
+    of = arguments.named_children[1:2] if arguments else []
+    return (of and _default(of[0], known, DEEPEST)) or DEFAULT
 
 
 def _default(kind: Node, known: set[str], depth: int) -> str | None:

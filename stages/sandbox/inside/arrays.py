@@ -16,7 +16,6 @@ from typing import Any
 
 KIND = re.compile(r"[<>|=](?:[biufcSU]\d{1,6}|[mM]8(?:\[\d{0,6}[a-zA-Z]{1,2}\])?)")
 OBJECTS = "|O"
-TYPE_CODES = frozenset(array.typecodes)
 DIMENSIONS = 32
 SHARED_BYTES = 64 << 20
 

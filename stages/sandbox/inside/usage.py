@@ -12,6 +12,7 @@ import time
 PERIOD_SECONDS = 0.05
 KILOBYTES_PER_MEGABYTE = 1024
 TICKS = os.sysconf("SC_CLK_TCK")
+OWN_FIELDS = 2
 CPU_FIELDS = slice(11, 15)  # of /proc/PID/stat behind the name: utime, stime, and those of children that ended
 
 
@@ -23,6 +24,7 @@ class UsageWatch:
         self.memory = limits["memory_mb"] * KILOBYTES_PER_MEGABYTE
         self.cpu = limits["cpu_seconds"]
         self.next = time.monotonic() + PERIOD_SECONDS  # what is over sooner is judged by its end: see `peak_passed`
+        self._used: dict[str, float] = {}  # CPU seconds of each process that was seen, its children's left out
 
     def passed(self) -> str | None:
         """The limit, "memory" or "cpu", or None; looks no more than once a period. Of a single process the memory is
@@ -38,9 +40,16 @@ class UsageWatch:
         others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
         if sum(map(_resident, others)) > self.memory and sum(map(_share, others)) > self.memory:
             return "memory"
-        if len(others) < 2:
+        if len(others) < 2 and not self._used:
             return None
-        return "cpu" if sum(map(_cpu_seconds, others)) >= self.cpu else None
+        return "cpu" if self._cpu_seconds(others) >= self.cpu else None
+
+    def _cpu_seconds(self, pids: list[str]) -> float:
+        """What all have used. The kernel adds the time of a child that has ended to its parent's, unless the parent
+        ignores its children's ends: so what was seen of each is kept as well."""
+        times = {pid: _times(pid) for pid in pids}
+        self._used |= {pid: sum(found[:OWN_FIELDS]) for pid, found in times.items() if found}
+        return max(sum(map(sum, times.values())), sum(self._used.values()))
 
 
 def peak_passed(peak: int, limits: dict) -> bool:
@@ -60,10 +69,10 @@ def _share(pid: str) -> int:
     return _resident(pid) if share is None else share
 
 
-def _cpu_seconds(pid: str) -> float:
-    """Of the process and its children that have ended; those that nobody has waited for are processes still."""
+def _times(pid: str) -> list[float]:
+    """CPU seconds, user's and system's, of the process, and of its children that it has waited for."""
     data = _read(f"/proc/{pid}/stat") or b""
-    return sum(map(int, data.rpartition(b")")[2].split()[CPU_FIELDS])) / TICKS
+    return [int(ticks) / TICKS for ticks in data.rpartition(b")")[2].split()[CPU_FIELDS]]
 
 
 def _sum(path: str, names: tuple[bytes, ...]) -> int | None:
