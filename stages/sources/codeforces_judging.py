@@ -16,7 +16,11 @@ PRINT_ANY = re.compile(
     r"|\b(?:print|output) any other\b.*\b(?:recognized|accepted)"
     r"|\bany (?:\w+ ){0,4}(?:is|are|will be|would be) (?:accepted|considered correct|correct)"
     r"|\bany (?:\w+ ){0,2}(?:valid|correct|suitable|possible|optimal) (?:answer|solution|output|option|way|one)"
-    r"|\b(?:satisfied|happy) with any\b",
+    r"|\b(?:satisfied|happy) with any\b"
+    r"|\b(?:print|output|report|otherwise|then)\b.*\bany (?:suitable|valid|possible|such) \w+"
+    r"|\b(?:print|output|report)\b.*\bone of (?:the |these )?(?:possible|valid|correct|suitable)\b"
+    r"|\b(?:print|output|report)\b.*\ba (?:possible|valid|suitable) "
+    r"(?:answer|arrangement|array|assignment|construction|permutation|sequence|solution|string|way)\b",
     re.I,
 )
 ANY_ORDER = re.compile(
@@ -28,9 +32,10 @@ ANY_CASE = re.compile(
     re.I,
 )
 ANSWER_WORDS = re.compile(r"\b(?:letters?|characters?|yes|no|print|output|answer|displayed|strings?|words?)\b", re.I)
-ERROR = re.compile(r"\b(?:errors?|precision|accuracy|deviat\w+|differ\w*)\b", re.I)
+ERROR = re.compile(r"\b(?:errors?|precision|accuracy|deviat\w+|differ\w*|tolerance|within\W+10)\b", re.I)
+MAXED = re.compile(r"max\W{0,6}1\s*,")  # |a - b| / max(1, |b|) of the site's usual sentence
 CLOSE = re.compile(
-    r"\b(?:absolute|relative|exceed|at most|less than|more than|within|precision|accuracy|worse)\b", re.I
+    r"\b(?:absolute|relative|exceed|at most|less than|more than|within|precision|accuracy|tolerance|worse)\b", re.I
 )
 POWER = re.compile(r"1\s*0\s*(?:\^|<sup>|\*\*)?\s*\{?\s*[-\u2013\u2014\u2212]\s*(\d{1,2})(?!\d)")
 EXPONENT = re.compile(r"\b1(?:\.0)?[eE]\s*-\s*(\d{1,2})(?!\d)")
@@ -79,12 +84,13 @@ def _tolerance(sentence: str) -> dict[str, float] | None:
     if found := DIGITS.search(sentence):
         digits = NUMBER_WORDS.get(found[1].lower()) or int(found[1])
         return {"abs": 10.0**-digits}
-    if not (ERROR.search(sentence) and CLOSE.search(sentence)):
+    maxed = MAXED.search(sentence)
+    if not maxed and not (ERROR.search(sentence) and CLOSE.search(sentence)):
         return None
     size = next((size for size in (_size(sentence, kind) for kind in (POWER, EXPONENT, DECIMAL)) if size), None)
     if size is None or size > 0.1:
         return None
-    kinds = [kind for kind in ("absolute", "relative") if re.search(kind, sentence, re.I)]
+    kinds = [kind for kind in ("absolute", "relative") if maxed or re.search(kind, sentence, re.I)]
     return {kind[:3]: size for kind in kinds or ["absolute"]}
 
 
