@@ -19,7 +19,7 @@ PRINT_ANY = re.compile(
     r"|\b(?:satisfied|happy) with any\b"
     r"|\b(?:print|output|report|otherwise|then)\b.*\bany (?:suitable|valid|possible|such) \w+"
     r"|\b(?:print|output|report)\b.*\bone of (?:the |these )?(?:possible|valid|correct|suitable)\b"
-    r"|\b(?:print|output|report)\b.*\ba (?:possible|valid|suitable) "
+    r"|\b(?:print|output|report) a (?:possible|valid|suitable) "
     r"(?:answer|arrangement|array|assignment|construction|permutation|sequence|solution|string|way)\b",
     re.I,
 )
