@@ -6,6 +6,7 @@ python -m stages.base --out models/base
 from pathlib import Path
 
 from stages.common.cli import heavy_imports, run
+from stages.common.outputs import output_file
 from stages.common.params import Params, argument_parser
 from stages.common.timing import write_timing
 from stages.settings.compute import ComputeSettings
@@ -17,7 +18,7 @@ def main() -> None:
     """Read the settings, build or fetch, save."""
     parser = argument_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory of the checkpoint")
-    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(BaseSettings, "base")

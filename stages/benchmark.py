@@ -14,7 +14,7 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import write_csv, write_json
-from stages.common.outputs import beside
+from stages.common.outputs import beside, output_file
 from stages.common.params import Params, argument_parser
 from stages.common.records import Sample, Task
 from stages.common.score import categories, figures, trimmed_figures
@@ -99,11 +99,13 @@ def main() -> None:
     parser.add_argument("--tasks", type=Path, nargs="+", required=True, help="task files")
     parser.add_argument("--out", type=Path, required=True, help="file for the figures (JSON, flat)")
     parser.add_argument("--verdicts", type=Path, help="file for the verdicts (default: beside --out)")
-    parser.add_argument("--categories", type=Path, help="CSV file for the figures by category")
-    parser.add_argument("--levels", type=Path, help="CSV file for the samples by reward and level: how they fail")
+    parser.add_argument("--categories", type=output_file, help="CSV file for the figures by category")
+    parser.add_argument(
+        "--levels", type=output_file, help="CSV file for the samples by reward and level: how they fail"
+    )
     parser.add_argument("--greedy", type=Path, help="greedy samples drawn before, one per task (with --samples)")
-    parser.add_argument("--greedy-verdicts", type=Path, help="file for their verdicts (default: beside --out)")
-    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    parser.add_argument("--greedy-verdicts", type=output_file, help="file for their verdicts (default: beside --out)")
+    parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(BenchmarkSettings, "benchmark")

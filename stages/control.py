@@ -15,6 +15,7 @@ from stages.common.curves import write_curve
 from stages.common.files import write_json
 from stages.common.launch import is_main, launched
 from stages.common.lineage import start_of
+from stages.common.outputs import output_file
 from stages.common.params import Params, argument_parser
 from stages.common.records import Example, Sample
 from stages.common.selection import as_trained, unverified
@@ -36,9 +37,9 @@ def main() -> None:
     parser.add_argument("--trained", type=Path, required=True, help="the examples that the cycle was trained on")
     parser.add_argument("--out", type=Path, required=True, help="directory of the trained checkpoint")
     parser.add_argument("--training", type=Path, required=True, help="file for the examples trained on")
-    parser.add_argument("--metrics", type=Path, help="file for metrics")
-    parser.add_argument("--curve", type=Path, help="CSV file for the loss curve")
-    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    parser.add_argument("--metrics", type=output_file, help="file for metrics")
+    parser.add_argument("--curve", type=output_file, help="CSV file for the loss curve")
+    parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     cycle = params.top(CycleSettings, f"cycles.{args.cycle}")

@@ -19,6 +19,7 @@ from stages.common import records
 from stages.common.cli import heavy_imports, run
 from stages.common.errors import InputError
 from stages.common.files import write_json
+from stages.common.outputs import output_file
 from stages.common.params import Params, argument_parser
 from stages.common.secrets import Secrets
 from stages.common.timing import write_timing
@@ -100,8 +101,8 @@ def main() -> None:
     parser.add_argument("--answers", type=Path, required=True, metavar="FILE", help="raw answers, kept (JSON Lines)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="checkpoint that backend 'local' asks")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="tasks (JSON Lines)")
-    parser.add_argument("--metrics", type=Path, required=True, metavar="FILE", help="counts (JSON)")
-    parser.add_argument("--timing", type=Path, metavar="FILE", help="seconds and rates (JSON)")
+    parser.add_argument("--metrics", type=output_file, required=True, metavar="FILE", help="counts (JSON)")
+    parser.add_argument("--timing", type=output_file, metavar="FILE", help="seconds and rates (JSON)")
     args = parser.parse_args()
     started = time.monotonic()
     params, spec = Params(args.params), load_spec(args.spec)

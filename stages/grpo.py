@@ -16,7 +16,7 @@ from typing import Any
 from stages.common.cli import heavy_imports, run
 from stages.common.errors import InputError
 from stages.common.files import write_csv, write_json
-from stages.common.outputs import work_directory
+from stages.common.outputs import output_file, work_directory
 from stages.common.params import Params, argument_parser
 from stages.common.problems import distinct, sampled_tasks
 from stages.common.records import Sample, Task, Verdict, read_tasks
@@ -93,9 +93,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory of the trained checkpoint")
     parser.add_argument("--samples", type=Path, required=True, help="file for the samples that were trained on")
     parser.add_argument("--verdicts", type=Path, required=True, help="file for their verdicts")
-    parser.add_argument("--metrics", type=Path, help="file for metrics")
-    parser.add_argument("--curve", type=Path, help="CSV file for loss and reward by step")
-    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    parser.add_argument("--metrics", type=output_file, help="file for metrics")
+    parser.add_argument("--curve", type=output_file, help="CSV file for loss and reward by step")
+    parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     own = params.top(GrpoRunSettings, f"grpo.{args.run}")

@@ -21,7 +21,7 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import replacing, replacing_directory, write_json
-from stages.common.outputs import expect_directory_place
+from stages.common.outputs import expect_directory_place, output_file
 from stages.common.params import Params, argument_parser
 from stages.common.progress import Progress
 from stages.common.records import Task
@@ -133,9 +133,9 @@ def main() -> None:
     parser.add_argument("--tasks", required=True, nargs="+", type=Path, metavar="DIR", help="directories of sources")
     parser.add_argument("--generated", type=Path, metavar="DIR", help="directory of generated examples")
     parser.add_argument("--out", required=True, type=Path, help="directory of the three files")
-    parser.add_argument("--metrics", required=True, type=Path, help="file of the counts")
-    parser.add_argument("--removed", required=True, type=Path, help="CSV file of what was left out, and why")
-    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    parser.add_argument("--metrics", required=True, type=output_file, help="file of the counts")
+    parser.add_argument("--removed", required=True, type=output_file, help="CSV file of what was left out, and why")
+    parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     args = parser.parse_args()
     settings = Params(args.params).section(DataSettings, "data")
     files = task_files(args.tasks, args.generated)

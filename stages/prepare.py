@@ -19,7 +19,7 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import replacing, replacing_directory, write_json
-from stages.common.outputs import expect_directory_place
+from stages.common.outputs import expect_directory_place, output_file
 from stages.common.params import Params, Settings, argument_parser
 from stages.common.progress import Progress
 from stages.common.records import Sample, Task
@@ -156,8 +156,8 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--source", required=True, metavar="NAME", help=f"one of: {', '.join(sources.SOURCES)}")
     parser.add_argument("--out", required=True, type=Path, help="directory of the three files")
-    parser.add_argument("--metrics", required=True, type=Path, help="file of the counts")
-    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    parser.add_argument("--metrics", required=True, type=output_file, help="file of the counts")
+    parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     parser.add_argument("--tokenizer", type=Path, help="the base model's tokenizer.json, to count tokens with")
     args = parser.parse_args()
     params = Params(args.params)

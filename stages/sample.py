@@ -11,6 +11,7 @@ from stages.common import records
 from stages.common.cli import heavy_imports, run
 from stages.common.errors import InputError
 from stages.common.lineage import beside, start_of
+from stages.common.outputs import output_file
 from stages.common.params import Params, argument_parser
 from stages.common.problems import distinct, sampled_tasks
 from stages.common.rates import due, read_rates
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--lineage", type=Path, help="of the model: what to go on from where it has regressed")
     parser.add_argument("--rates", type=Path, help="pass rates measured by earlier cycles, for sample.curriculum")
     parser.add_argument("--greedy", type=Path, help="file for one more answer per task, the likeliest (temperature 0)")
-    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(SampleSettings, args.section)

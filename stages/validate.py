@@ -14,6 +14,7 @@ from stages.common.cli import run
 from stages.common.errors import InputError
 from stages.common.files import write_json
 from stages.common.lineage import FIGURES, judged, read_figures
+from stages.common.outputs import output_file
 from stages.common.params import Params, argument_parser
 from stages.common.records import Task
 from stages.common.score import figures
@@ -56,11 +57,13 @@ def main() -> None:
     parser.add_argument("--tasks", type=Path, required=True, help="the validation tasks; there may be none")
     parser.add_argument("--cycle", help="number of the cycle that made it")
     parser.add_argument("--parent", type=Path, help="the figures that the parent left")
-    parser.add_argument("--out", type=Path, required=True, help="file for the lineage (JSON)")
-    parser.add_argument("--figures", type=Path, required=True, help="file for the figures left to its children (JSON)")
+    parser.add_argument("--out", type=output_file, required=True, help="file for the lineage (JSON)")
+    parser.add_argument(
+        "--figures", type=output_file, required=True, help="file for the figures left to its children (JSON)"
+    )
     parser.add_argument("--verdicts", type=Path, required=True, help="file for the verdicts")
-    parser.add_argument("--metrics", type=Path, help="file for metrics")
-    parser.add_argument("--timing", type=Path, help="file for what varies from run to run")
+    parser.add_argument("--metrics", type=output_file, help="file for metrics")
+    parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
     settings = params.section(ValidationSettings, "validation")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stages.common.cli import run
 from stages.common.files import write_csv, write_json
+from stages.common.outputs import output_file
 from stages.common.params import Params, argument_parser
 from stages.common.timing import write_timing
 from stages.settings.verify import VerifySettings
@@ -21,10 +22,12 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--tasks", type=Path, nargs="+", required=True, metavar="FILE", help="tasks (JSON Lines)")
     parser.add_argument("--samples", type=Path, required=True, metavar="FILE", help="samples (JSON Lines)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="verdicts, written whole or not at all")
-    parser.add_argument("--metrics", type=Path, metavar="FILE", help="pass rate and the like (JSON, flat)")
-    parser.add_argument("--rewards", type=Path, metavar="FILE", help="samples by reward and level (CSV)")
-    parser.add_argument("--timing", type=Path, metavar="FILE", help="seconds, rates, tool versions (JSON)")
+    parser.add_argument(
+        "--out", type=output_file, required=True, metavar="FILE", help="verdicts, written whole or not at all"
+    )
+    parser.add_argument("--metrics", type=output_file, metavar="FILE", help="pass rate and the like (JSON, flat)")
+    parser.add_argument("--rewards", type=output_file, metavar="FILE", help="samples by reward and level (CSV)")
+    parser.add_argument("--timing", type=output_file, metavar="FILE", help="seconds, rates, tool versions (JSON)")
     args = parser.parse_args()
     settings = Params(args.params).section(VerifySettings, "verify")
     summary, timing = verify_file(args.tasks, args.samples, args.out, settings)

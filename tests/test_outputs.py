@@ -236,3 +236,13 @@ def test_stages_write_to_what_they_are_given(tmp_path: Path, stage: Run, null: P
     for flag in ("metrics", "timing"):
         said = stage("verify", *flags, "--out", null, f"--{flag}", "v.jsonl/x", code=1).stderr
         assert said.endswith("error: v.jsonl/x: expected a folder at v.jsonl, found a file\n")
+
+
+@pytest.mark.parametrize("flag", ["--metrics", "--rewards", "--timing"])
+def test_a_place_that_is_taken_is_told_before_the_work(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "taken").mkdir()
+    given = ["--tasks", "no.jsonl", "--samples", "no.jsonl", "--out", str(tmp_path / "v.jsonl")]
+    command = [sys.executable, "-m", "stages.verify", *given, flag, str(tmp_path / "taken")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "taken: expected a file to write, found a directory" in done.stderr
+    assert not (tmp_path / "v.jsonl").exists()

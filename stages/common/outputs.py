@@ -67,6 +67,13 @@ def expect_file_place(path: Path | str) -> Path:
     return place
 
 
+def output_file(text: str) -> Path:
+    """A path that a flag gives for a file to be written: a place that is taken is told before the work, not behind it."""
+    path = Path(text)
+    expect_file_place(path)
+    return path
+
+
 def expect_directory_place(path: Path | str) -> Path:
     """The place of a directory that is to be written at `path`. Raises InputError for what is no directory, a folder
     that is a file, and for a directory that holds the current one, which replacing would remove."""
