@@ -14,9 +14,9 @@ from stages.common import records
 from stages.common.cli import run
 from stages.common.errors import HaloForgeError, InputError
 from stages.common.files import write_csv, write_json
-from stages.common.outputs import beside, output_file
+from stages.common.outputs import beside, is_stream, output_file
 from stages.common.params import Params, argument_parser
-from stages.common.records import Sample, Task
+from stages.common.records import Sample, Task, Verdict
 from stages.common.score import categories, figures, trimmed_figures
 from stages.common.timing import write_timing
 from stages.common.verdict_summary import VerdictSummary
@@ -112,8 +112,11 @@ def main() -> None:
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     verify = params.section(VerifySettings, "verify")
     samples, greedy = (args.samples, args.greedy) if args.samples else draw_samples(args)
-    verdicts = args.verdicts or beside(args.out, ".verdicts.jsonl")
+    given = args.verdicts or beside(args.out, ".verdicts.jsonl")
+    verdicts = beside(given, ".verdicts.jsonl") if is_stream(given) else given  # they are read again
     summary, tally, timing = judged(args, samples, verdicts, tasks, verify)
+    if verdicts != given:
+        records.write(given, records.read(Verdict, verdicts))
     found = figures(list(tally.values()), settings.score)
     trimmed, work = trimmed_counts(tasks, samples, verdicts, verify)
     found |= trimmed_figures(list(trimmed.values()), settings.score)

@@ -68,7 +68,7 @@ def expect_file_place(path: Path | str) -> Path:
 
 
 def output_file(text: str) -> Path:
-    """A path that a flag gives for a file to be written: a place that is taken is told before the work, not behind it."""
+    """The path that a flag gives for a file to write. A place that is taken is told before the work begins."""
     path = Path(text)
     expect_file_place(path)
     return path
