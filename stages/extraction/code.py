@@ -49,8 +49,11 @@ class Choice:
         return "" if self.is_nothing(code) else self._whole(code)
 
     def is_nothing(self, code: str) -> bool:
-        """Whether it holds no code: nothing but white space and comments."""
-        return self._source(code).is_empty
+        """Whether it holds no code: nothing but white space, comments and, in Python, values that are stated."""
+        found = self._source(code)
+        if not isinstance(found, PythonSource) or not found.whole or found.is_something:
+            return found.is_empty
+        return found.is_empty or not self.prompt.continues(code)
 
     def found(self, completion: str) -> str:
         """The program as it stands in a completion."""
@@ -199,7 +202,7 @@ class Choice:
         if defines:
             return self.prompt.around(code)
         joined = self.prompt.with_method(code)
-        return joined or (self.prompt.join(code) if self.prompt.is_open else code)
+        return joined or (self.prompt.join(code) if self.prompt.is_bare else code)
 
 
 def choose_program(text: str, language: str) -> str | None:

@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from stages.extraction.definitions import Source, UnknownSource, source
-from stages.extraction.python_source import FUNCTIONS, PythonSource
+from stages.extraction.python_source import (
+    FUNCTIONS,
+    PythonSource,
+    always_ends,
+    does_more_behind,
+    ends_at,
+    is_stub,
+)
 from stages.extraction.tree_source import Item, TreeSource, imports
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 BODIES = ("", "    pass\n", "        pass\n", "            pass\n", "\tpass\n", "\t\tpass\n", "  pass\n", " pass\n")
 CLOSINGS = ("", "\n}", "\n}\n}", "\n};", "\n}\n};", "\n}\n}\n}", "{}", ";")
+RETURN_AT_END = re.compile(r"\breturn[ \t]*\Z")  # its value may follow
 USING = re.compile(r"using\s+namespace\s+\w+(?:::\w+)*\s*;")
 
 
@@ -86,11 +94,33 @@ class Prompt:
         item = whole.definition(self.path)
         return item is None or item.end > len(self.text.encode("utf-8", "surrogatepass"))
 
+    @cached_property
+    def is_bare(self) -> bool:
+        """Whether it is open and what is open in it does nothing yet, so that it is worth nothing by itself."""
+        if self.language != "python" or not self.is_open:
+            return self.is_open
+        return is_stub(self._closed.innermost(self.path))
+
+    @cached_property
+    def _is_finished(self) -> bool:
+        """Whether nothing that goes on from it would run: its last function ends on every way through it."""
+        node = self._closed.innermost(self.path)
+        if self._closed.text != self.text or RETURN_AT_END.search(self.text) or not isinstance(node, FUNCTIONS):
+            return False
+        return always_ends(node.body)
+
     def _grows(self, node: object) -> bool:
-        """Whether a definition has statements behind the prompt's lines."""
-        lines = self.text.count("\n")
-        stack = list(node.body) if isinstance(node, FUNCTIONS) or hasattr(node, "body") else []
-        return any(statement.end_lineno > lines for statement in stack)
+        """Whether a definition goes on behind the prompt, with code that runs; with any, where it is bare."""
+        lines = re.split(r"\r\n|\r|\n", self.text.rstrip())
+        end = len(lines), len(lines[-1].encode("utf-8", "surrogatepass"))
+        while isinstance(node, ast.ClassDef):
+            grown = next((member for member in node.body if ends_at(member) > end), None)
+            if grown is None or (grown.lineno, grown.col_offset) >= end:
+                return grown is not None and (self.is_bare or does_more_behind(node, end))
+            node = grown
+        if not isinstance(node, FUNCTIONS) or ends_at(node.body[-1]) <= end:
+            return False
+        return self.is_bare or (not self._is_finished and does_more_behind(node, end))
 
     def with_method(self, code: str) -> str | None:
         """The prompt's class with `code` in place of its open method, which it says again; None where it is none."""

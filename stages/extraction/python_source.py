@@ -10,6 +10,7 @@ from functools import cached_property
 LONGEST = 200_000  # characters that are parsed: a tree takes some 500 bytes for each
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 KNOWN = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__builtins__", "__annotations__"}
+EFFECTS = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)  # what a statement of values lacks
 OUTPUT = frozenset(("print", "write", "writelines", "stdout", "system", "fdopen"))
 INPUT = frozenset(("input", "raw_input", "stdin", "fdopen", "open", "read"))
 
@@ -64,7 +65,7 @@ class PythonSource:
     def is_stub(self, path: tuple[str, ...]) -> bool:
         """Whether what defines `path` has no body of its own: a signature that is said again."""
         node = self.definition(path)
-        return node is not None and _is_stub(node)
+        return node is not None and is_stub(node)
 
     @cached_property
     def called(self) -> frozenset[str]:
@@ -99,10 +100,7 @@ class PythonSource:
     @cached_property
     def is_something(self) -> bool:
         """Whether it does more than to state values: a word or a number by itself parses as well."""
-        trivial = (ast.Name, ast.Constant, ast.Attribute, ast.Tuple, ast.UnaryOp, ast.BinOp, ast.List, ast.Compare)
-        return self._tree is not None and any(
-            not (isinstance(node, ast.Expr) and isinstance(node.value, trivial)) for node in self._tree.body
-        )
+        return self._tree is not None and any(not _is_value(node) for node in self._tree.body)
 
     def offset(self, node: ast.AST) -> int:
         """Where the statement begins in the text, with its decorators: the start of its line."""
@@ -140,6 +138,13 @@ class PythonSource:
         end = self._starts[statement.end_lineno] if statement.end_lineno < len(self._starts) else len(self.text)
         text = self.text[self.offset(statement) : end]
         return text if text.endswith("\n") else f"{text}\n"
+
+    def innermost(self, path: tuple[str, ...]) -> ast.AST | None:
+        """What defines the first name of `path`; of a class that ends in a method or class, that one."""
+        node = self.definition(path[:1])
+        while isinstance(node, ast.ClassDef) and isinstance(node.body[-1], (*FUNCTIONS, ast.ClassDef)):
+            node = node.body[-1]
+        return node
 
     @property
     def last(self) -> ast.AST | None:
@@ -205,9 +210,10 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
         stack += [child for child in ast.iter_child_nodes(found) if not isinstance(child, ast.stmt)]
 
 
-def _is_stub(node: ast.AST) -> bool:
+def is_stub(node: ast.AST | None) -> bool:
+    """Whether a function, or all methods of a class, have no body of their own."""
     if isinstance(node, ast.ClassDef):
-        return all(_is_stub(n) if isinstance(n, (*FUNCTIONS, ast.ClassDef)) else _is_idle(n) for n in node.body)
+        return all(is_stub(n) if isinstance(n, (*FUNCTIONS, ast.ClassDef)) else _is_idle(n) for n in node.body)
     return isinstance(node, FUNCTIONS) and all(_is_idle(n) for n in node.body)
 
 
@@ -217,6 +223,58 @@ def _is_idle(node: ast.AST) -> bool:
         error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         return isinstance(error, ast.Name) and error.id == "NotImplementedError"
     return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+
+def _is_value(node: ast.stmt) -> bool:
+    """Whether a statement only states a value, or a type without one: prose such as `Answer: 42` reads like it."""
+    if isinstance(node, ast.AnnAssign):
+        return node.value is None
+    return isinstance(node, ast.Expr) and not any(isinstance(inner, EFFECTS) for inner in ast.walk(node.value))
+
+
+def always_ends(body: list[ast.stmt]) -> bool:
+    """Whether no statement behind `body` would run: every way through it returns or raises, or it never ends."""
+    stack = [body]
+    while stack:
+        last = stack.pop()[-1]
+        if isinstance(last, (ast.Return, ast.Raise)):
+            continue
+        if isinstance(last, ast.If) and last.orelse:
+            stack += [last.body, last.orelse]
+        elif isinstance(last, (ast.With, ast.AsyncWith)):
+            stack.append(last.body)
+        elif isinstance(last, (ast.Try, ast.TryStar)):
+            stack += [last.orelse or last.body, *(handler.body for handler in last.handlers)]
+        elif isinstance(last, ast.Match) and any(_catches_all(case) for case in last.cases):
+            stack += [case.body for case in last.cases]
+        elif not (isinstance(last, ast.While) and _never_ends(last)):
+            return False
+    return True
+
+
+def _catches_all(case: ast.match_case) -> bool:
+    return case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
+
+
+def _never_ends(loop: ast.While) -> bool:
+    endless = isinstance(loop.test, ast.Constant) and bool(loop.test.value)
+    return endless and not any(isinstance(node, ast.Break) for node in ast.walk(loop))
+
+
+def does_more_behind(node: ast.AST, end: tuple[int, int]) -> bool:
+    """Whether a statement in `node` that ends behind `end` (line, column in bytes) does more than to state values."""
+    return any(
+        isinstance(inner, ast.stmt)
+        and not hasattr(inner, "body")
+        and ends_at(inner) > end
+        and not (_is_idle(inner) or _is_value(inner))
+        for inner in ast.walk(node)
+    )
+
+
+def ends_at(node: ast.stmt) -> tuple[int, int]:
+    """Where a statement ends: line, column in bytes."""
+    return node.end_lineno, node.end_col_offset
 
 
 def _words(tree: ast.AST | None) -> frozenset[str]:

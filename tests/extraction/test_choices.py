@@ -1,0 +1,100 @@
+"""Which of a text's blocks is the answer, and what of the prompt counts as one: never what the prompt holds already."""
+
+import pytest
+
+from stages.common.records import Task
+from stages.extraction.code import extract_code
+
+STUB = 'def inc(x):\n    """Add one."""\n'
+WHOLE = f"{STUB}    return x + 1\n"
+BRANCHES = "def inc(x):\n    if x:\n        return x + 1\n    else:\n        raise ValueError(x)\n"
+LOOP = "def inc(x):\n    while True:\n        x += 1\n        return x\n"
+IN_PLACE = "def inc(xs):\n    xs.append(1)\n"
+PARTIAL = "def inc(x):\n    if x == 0:\n        return 1\n"
+CLASS = "class Solution:\n    def inc(self, x):\n        return x + 1\n"
+
+
+def code_of(
+    completion: str,
+    prompt: str = "Write inc.",
+    entry: str | None = "inc",
+    *,
+    tests: str = "",
+    stdin: str | None = None,
+    language: str = "python",
+) -> str:
+    """What is judged of a completion."""
+    cases = [] if stdin is None else [{"stdin": stdin, "stdout": "1\n"}]
+    return extract_code(completion, Task("t", language, prompt, "v", entry, tests, cases))
+
+
+BESIDE = ["import os", "pass", "x = 1", "assert inc(1) == 2", "print(inc(1))\n", "def other(x):\n    return x\n"]
+BESIDE += ["```python\nassert inc(1) == 2\n```", "Use it:\n```python\nprint(inc(1))\n```\n", "\n\nx = 1\n"]
+DEAD = ["    pass\n", "    x = 1\n", "    return x\n", "    # as above\n    x = 2\n", '    """Done."""\n', "    42\n"]
+
+
+@pytest.mark.parametrize(
+    "prompt", [WHOLE, WHOLE.rstrip(), BRANCHES, LOOP, IN_PLACE, PARTIAL, "inc = lambda x: x + 1\n"]
+)
+@pytest.mark.parametrize("answer", BESIDE)
+def test_what_the_prompt_defines_is_no_answer(answer: str, prompt: str) -> None:
+    assert "def inc" not in code_of(answer, prompt)
+    assert "lambda" not in code_of(answer, prompt)
+
+
+@pytest.mark.parametrize("prompt", [WHOLE, BRANCHES, LOOP])
+@pytest.mark.parametrize("answer", DEAD)
+def test_dead_code_behind_a_whole_function_is_no_answer(answer: str, prompt: str) -> None:
+    assert "def inc" not in code_of(answer, prompt)
+
+
+@pytest.mark.parametrize("answer", ["    pass\n", "    42\n", "    Answer: 42\n", "    ...\n", "    # so\n"])
+def test_nothing_behind_a_function_that_works_is_no_answer(answer: str) -> None:
+    assert "def inc" not in code_of(answer, IN_PLACE)
+
+
+@pytest.mark.parametrize("entry", ["Solution", "Solution.inc"])
+@pytest.mark.parametrize("answer", [*BESIDE, "    pass\n", "        pass\n", "        return x + 2\n", "    x: int\n"])
+def test_what_a_class_of_the_prompt_defines_is_no_answer(answer: str, entry: str) -> None:
+    assert "class Solution" not in code_of(answer, CLASS, entry)
+
+
+def test_unfinished_functions_and_classes_go_on() -> None:
+    for prompt, answer in (
+        (PARTIAL, "    return x + 1\n"),
+        (IN_PLACE, "    return xs\n"),
+        (STUB, "    pass\n"),
+        (STUB.rstrip(), "\n    return x + 1"),
+        ("def inc(x):", " return x + 1"),
+        ("def inc(x):\n    return", " x + 1"),
+        ("def inc(x):\n    for _ in range(1):\n", "        x += 1\n    return x\n"),
+    ):
+        assert code_of(answer, prompt) == prompt + answer
+    more = "    def dec(self, x):\n        return x - 1\n"
+    assert code_of(more, CLASS, "Solution") == CLASS + more
+    own = "def inc(x):\n    return 1 + x\n"
+    assert code_of(own, WHOLE) == own
+
+
+PROSE = [
+    "Answer: 42",
+    "42",
+    "None",
+    '"Add one."',
+    "'''Add\none.'''",
+    "- a",
+    "- a\n- b\n",
+    "yes",
+    "a, b",
+    "x + 1",
+    "{1: 2}",
+]
+PROSE += ["Note: none\nAnswer: 42\n", "*a", "not x", "x[0]", "...", "x if y else z", "# 1\n2 < 3"]
+PROSE += ["```\n42\n```", "The result:\n```python\nNone\n```\n"]
+
+
+@pytest.mark.parametrize("prompt", ["Write inc.", STUB, WHOLE, PARTIAL, CLASS])
+@pytest.mark.parametrize("answer", PROSE)
+def test_prose_that_parses_is_no_code(answer: str, prompt: str) -> None:
+    for entry in ("inc", None, "Solution"):
+        assert code_of(answer, prompt, entry) == ""
