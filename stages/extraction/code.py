@@ -160,8 +160,16 @@ class Choice:
         def goes_on(code: str) -> bool:
             return not self._source(code).is_empty and self.prompt.continues(code)
 
-        if (code := self._last(blocks, lambda code: full(code) or goes_on(code))) is not None:
-            return self._with_helpers(code, blocks)
+        def is_meant(code: str) -> bool:
+            """Neither usage that imports the entry point, nor its signature again."""
+            if full(code):
+                found = self._source(code)
+                return not isinstance(found, PythonSource) or not found.is_borrowed(self.path)
+            return goes_on(code) and not self._source(self.prompt.join(code)).is_stub(self.path)
+
+        for accepts in (is_meant, lambda code: full(code) or goes_on(code)):
+            if (code := self._last(blocks, accepts)) is not None:
+                return self._with_helpers(code, blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
         return self._last(blocks, lambda code: self._source(code).defines(self.path))

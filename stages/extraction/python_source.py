@@ -10,6 +10,7 @@ from functools import cached_property
 LONGEST = 200_000  # characters that are parsed: a tree takes some 500 bytes for each
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 KNOWN = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__builtins__", "__annotations__"}
+DATA = (ast.Constant, ast.JoinedStr, ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)
 EFFECTS = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)  # what a statement of values lacks
 OUTPUT = frozenset(("print", "write", "writelines", "stdout", "system", "fdopen"))
 INPUT = frozenset(("input", "raw_input", "stdin", "fdopen", "open", "read"))
@@ -66,6 +67,11 @@ class PythonSource:
         """Whether what defines `path` has no body of its own: a signature that is said again."""
         node = self.definition(path)
         return node is not None and is_stub(node)
+
+    def is_borrowed(self, path: tuple[str, ...]) -> bool:
+        """Whether it gets what `path` begins with from elsewhere, as usage does: by an import, a loop, or itself."""
+        nodes = [node for node in _statements(self._tree) if path[0] in _names(node)] if self._tree and path else []
+        return bool(nodes) and not any(_makes(node, path[0]) for node in nodes)
 
     @cached_property
     def called(self) -> frozenset[str]:
@@ -201,6 +207,22 @@ def _targets(nodes: list[ast.AST]) -> list[str]:
     return names
 
 
+def _makes(node: ast.stmt, name: str) -> bool:
+    """Whether a statement that binds a name defines it: no data, nothing imported, nor made of the name itself."""
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return isinstance(node, (*FUNCTIONS, ast.ClassDef))
+    if isinstance(node.value, DATA):
+        return False
+    stack: list[ast.AST] = [node.value] if node.value else []
+    while stack:
+        inner = stack.pop()
+        if isinstance(inner, ast.Name) and inner.id == name:
+            return False
+        if not isinstance(inner, ast.Lambda):  # which may call itself
+            stack += ast.iter_child_nodes(inner)
+    return True
+
+
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a statement but for those of its inner statements: its tests, values and targets."""
     stack = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
@@ -211,8 +233,11 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def is_stub(node: ast.AST | None) -> bool:
-    """Whether a function, or all methods of a class, have no body of their own."""
+    """Whether a function, or all of a class, has no body of its own. A class without methods may inherit them."""
     if isinstance(node, ast.ClassDef):
+        inherits = any(not (isinstance(base, ast.Name) and base.id == "object") for base in node.bases)
+        if inherits and not any(isinstance(n, FUNCTIONS) for n in node.body):
+            return False
         return all(is_stub(n) if isinstance(n, (*FUNCTIONS, ast.ClassDef)) else _is_idle(n) for n in node.body)
     return isinstance(node, FUNCTIONS) and all(_is_idle(n) for n in node.body)
 

@@ -98,3 +98,46 @@ PROSE += ["```\n42\n```", "The result:\n```python\nNone\n```\n"]
 def test_prose_that_parses_is_no_code(answer: str, prompt: str) -> None:
     for entry in ("inc", None, "Solution"):
         assert code_of(answer, prompt, entry) == ""
+
+
+OWN = "def inc(x):\n    return x + 1\n"
+USAGE = {
+    "import": "from solution import inc\n\nprint(inc(1))\n",
+    "import of a module": "import inc\n\nprint(inc.inc(1))\n",
+    "unittest": "import unittest\nfrom your_module import inc\n\n\nclass T(unittest.TestCase):\n"
+    "    def test_a(self):\n        self.assertEqual(inc(1), 2)\n",
+    "its own result": "inc = inc(1)\nprint(inc)\n",
+    "wrapped": "from functools import lru_cache\ninc = lru_cache(inc)\n",
+    "a loop": "for inc in (1, 2):\n    print(inc)\n",
+    "a recap": "def inc(x):\n    ...\n",
+    "a recap without a body": 'def inc(x):\n    """Add one."""\n',
+    "a result of that name": "inc = 2\nprint(inc)\n",
+}
+
+
+@pytest.mark.parametrize("prompt", ["Write inc.", STUB, "def inc(x):\n"])
+@pytest.mark.parametrize("usage", USAGE)
+def test_usage_is_no_definition(usage: str, prompt: str) -> None:
+    for before in (OWN, f"{OWN}print(inc(1))\n"):
+        assert code_of(f"```python\n{before}```\nThen:\n```python\n{USAGE[usage]}```\n", prompt) == before
+    body = "    return x + 1\n"
+    if prompt != "Write inc.":
+        answer = f"```python\n{body}```\nThen:\n```python\n{USAGE[usage]}```\n"
+        assert code_of(answer, prompt) == prompt + body
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["from math import sqrt as inc\n", "inc = lambda x: inc(x - 1) + 1 if x else 1\n", f"{OWN}inc = str(inc)\n"],
+)
+def test_what_else_defines(own: str) -> None:
+    assert code_of(f"```python\n{own}```\nUse it:\n```python\nprint(inc(1))\n```\n") == own
+
+
+def test_a_class_that_inherits_is_whole() -> None:
+    base = "class Base:\n    def inc(self, x):\n        return x + 1\n"
+    own = "class Bank(Base):\n    pass\n"
+    for entry in ("Bank", "Bank.inc"):
+        assert code_of(f"```python\n{base}```\n```python\n{own}```", entry=entry) == f"{base}\n{own}"
+    recap = "class Bank(Base):\n    def inc(self, x): ...\n"
+    assert code_of(f"```python\n{base}{own}```\n```python\n{recap}```", entry="Bank") == base + own
