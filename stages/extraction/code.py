@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from stages.common.records import Task
 from stages.common.thinking import drop_thinking
-from stages.extraction.definitions import Source, UnknownSource, source
+from stages.extraction.definitions import Source, UnknownSource, reads_input, source
 from stages.extraction.fences import RUN, Block, Reader
 from stages.extraction.prelude import Prompt, prompt_of
 from stages.extraction.python_source import PythonSource
@@ -27,20 +27,24 @@ def extract_code(completion: str, task: Task) -> str:
     prompt is code, code that goes on from there is put behind it, and code that defines the entry point behind what
     precedes it in the prompt.
     """
-    return _extract(completion, task.language, task.prompt, task.entry_point, task.tests)
+    has_input = any(str(case.get("stdin", "")).strip() for case in task.cases)
+    return _extract(completion, task.language, task.prompt, task.entry_point, task.tests, has_input)
 
 
 @lru_cache(64)  # selection and trimming ask for the same few again and again
-def _extract(completion: str, language: str, prompt: str, entry_point: str | None, tests: str) -> str:
-    return Choice(prompt_of(prompt, language, entry_point), tests).of(completion)
+def _extract(completion: str, language: str, prompt: str, entry: str | None, tests: str, has_input: bool) -> str:
+    return Choice(prompt_of(prompt, language, entry), tests, has_input).of(completion)
 
 
 class Choice:
-    """Chooses the code in answers to one prompt. `tests` tell what is wanted where no entry point does."""
+    """Chooses the code in answers to one prompt. `tests` tell what is wanted where no entry point does.
 
-    def __init__(self, prompt: Prompt, tests: str = "") -> None:
+    Of programs that get input, those that read it are preferred.
+    """
+
+    def __init__(self, prompt: Prompt, tests: str = "", has_input: bool = False) -> None:
         self.prompt, self.language, self.path = prompt, prompt.language, prompt.path
-        self._tests = tests
+        self._tests, self._has_input = tests, has_input
         self._tested = frozenset(WORD.findall(tests)) if tests.strip() and not self.path else frozenset()
 
     def of(self, completion: str) -> str:
@@ -191,13 +195,26 @@ class Choice:
     def _program(self, blocks: Sequence[Block]) -> str | None:
         """The last block that is a whole program; pieces of one are joined."""
         own = [block.content for block in blocks if block.language == self.language and block.content.strip()]
-        code = self._last(blocks, lambda code: self._source(code).whole and self._is_wanted(self._source(code)))
+
+        def is_wanted(code: str) -> bool:
+            return self._source(code).whole and self._is_wanted(self._source(code))
+
+        code = None
+        if self._has_input:
+            code = self._last(blocks, lambda code: reads_input(self._source(code)) and is_wanted(code))
+        code = code if code is not None else self._last(blocks, is_wanted)
         begun = [piece for piece in own if self._source(piece).only_reads]
-        if code is None or (begun and code in own and own.index(begun[0]) < own.index(code)):
+        if code is None or (begun and code in own and self._goes_on(own[: own.index(code)], begun, code)):
             joined = "\n".join(own if code is None else [*begun, code])
             if len(own) > 1 and self._source(joined).whole and self._is_wanted(self._source(joined)):
                 return joined
         return code if code is not None else self._last(blocks, lambda code: self._source(code).is_program)
+
+    def _goes_on(self, before: Sequence[str], begun: Sequence[str], code: str) -> bool:
+        """Whether a program is behind pieces that begin to read, and does not read the same again."""
+        found, first = self._source(code), self._source("\n".join(begun))
+        known = isinstance(found, PythonSource) and isinstance(first, PythonSource)
+        return begun[0] in before and known and first.begins(found)
 
     def _whole(self, code: str) -> str:
         """Code with what the prompt brings to it."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from stages.extraction.definitions import Source, UnknownSource, source
+from stages.extraction.definitions import COMMENT, Source, UnknownSource, source
 from stages.extraction.python_source import (
     FUNCTIONS,
     PythonSource,
@@ -18,7 +18,6 @@ from stages.extraction.python_source import (
 )
 from stages.extraction.tree_source import Item, TreeSource, imports
 
-COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 BODIES = ("", "    pass\n", "        pass\n", "            pass\n", "\tpass\n", "\t\tpass\n", "  pass\n", " pass\n")
 CLOSINGS = ("", "\n}", "\n}\n}", "\n};", "\n}\n};", "\n}\n}\n}", "{}", ";")
 RETURN_AT_END = re.compile(r"\breturn[ \t]*\Z")  # its value may follow

@@ -13,7 +13,8 @@ KNOWN = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__builti
 DATA = (ast.Constant, ast.JoinedStr, ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)
 EFFECTS = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)  # what a statement of values lacks
 OUTPUT = frozenset(("print", "write", "writelines", "stdout", "system", "fdopen"))
-INPUT = frozenset(("input", "raw_input", "stdin", "fdopen", "open", "read"))
+INPUT = frozenset(("input", "raw_input", "stdin", "__stdin__", "fdopen", "open", "read"))
+INPUT_AS_A_WHOLE = frozenset(("open", "read", "readlines"))
 
 
 def parse(text: str) -> ast.Module | None:
@@ -102,6 +103,18 @@ class PythonSource:
     def only_reads(self) -> bool:
         """Whether it is the beginning of a program: it takes input and writes nothing."""
         return self.runs and not self.missing and bool(self.called & INPUT) and not self.called & OUTPUT
+
+    @cached_property
+    def reads(self) -> int:
+        """How many times it mentions what takes input: a function, or a stream that is not replaced."""
+        return sum(name in INPUT for name in _loads(self._tree))
+
+    def begins(self, program: "PythonSource") -> bool:
+        """Whether a program, which reads as well, may go on from where this stops: it takes nothing again."""
+        reads_all = any(name in INPUT_AS_A_WHOLE for name in _loads(self._tree))
+        return not program.reads or not (
+            reads_all or program.reads > self.reads or _stores(self._tree) & _stores(program._tree)
+        )
 
     @cached_property
     def is_something(self) -> bool:
@@ -305,6 +318,22 @@ def ends_at(node: ast.stmt) -> tuple[int, int]:
 def _words(tree: ast.AST | None) -> frozenset[str]:
     nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.Name, ast.Attribute))] if tree else []
     return frozenset(n.id if isinstance(n, ast.Name) else n.attr for n in nodes)
+
+
+def _loads(tree: ast.AST | None) -> list[str]:
+    """Words of the names and attributes whose values are used, and of what is imported from modules."""
+    nodes = list(ast.walk(tree)) if tree else []
+    found = [
+        n.id if isinstance(n, ast.Name) else n.attr
+        for n in nodes
+        if isinstance(getattr(n, "ctx", None), ast.Load) and isinstance(n, (ast.Name, ast.Attribute))
+    ]
+    return found + [alias.name for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names if alias.asname]
+
+
+def _stores(tree: ast.AST | None) -> set[str]:
+    """All names that are assigned to, in functions as well."""
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} if tree else set()
 
 
 def _missing(tree: ast.Module) -> frozenset[str]:

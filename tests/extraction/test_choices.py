@@ -141,3 +141,47 @@ def test_a_class_that_inherits_is_whole() -> None:
         assert code_of(f"```python\n{base}```\n```python\n{own}```", entry=entry) == f"{base}\n{own}"
     recap = "class Bank(Base):\n    def inc(self, x): ...\n"
     assert code_of(f"```python\n{base}{own}```\n```python\n{recap}```", entry="Bank") == base + own
+
+
+READS = "n = int(input())\nxs = input().split()\nprint(*xs[:n])\n"
+DEMOS = {
+    "python": [
+        "print(max(1, 3))\n",
+        "import subprocess\nprint(subprocess.run(['python', 's.py'], input='1', text=True).stdout)\n",
+        "import io, sys\nfrom solution import main\nsys.stdin = io.StringIO('1')\nmain()\nprint('ok')\n",
+    ],
+    "cpp": [
+        "#include <cassert>\nint main() { assert(1 < 2); } // std::cin\n",
+        "int main() { /* scanf */ return 0; }\n",
+    ],
+    "c": ["#include <assert.h>\nint main(void) { assert(1 < 2); }\n"],
+    "rust": ["fn main() { assert!(1 < 2); }\n"],
+}
+READERS = {
+    "python": [READS, "import sys\nfor line in sys.stdin:\n    print(line)\n", "print(open(0).read())\n"],
+    "cpp": ["#include <iostream>\nint main() { int n; std::cin >> n; std::cout << n; }\n"],
+    "c": ['#include <stdio.h>\nint main(void) { int n; scanf("%d", &n); printf("%d", n); }\n'],
+    "rust": ['fn main() { for line in std::io::stdin().lines() { println!("{}", line.unwrap()); } }\n'],
+}
+
+
+@pytest.mark.parametrize("language", READERS)
+def test_a_program_that_gets_input_reads_it(language: str) -> None:
+    for program in READERS[language]:
+        for demo in DEMOS[language]:
+            answer = f"```{language}\n{program}```\nA test:\n```{language}\n{demo}```\n"
+            assert code_of(answer, "Read.", None, stdin="1\n", language=language) == program
+            assert code_of(answer, "Print.", None, stdin="", language=language) == demo
+    demo = DEMOS[language][0]
+    assert code_of(f"```{language}\n{demo}```", "Read.", None, stdin="1\n", language=language) == demo
+
+
+@pytest.mark.parametrize(
+    "piece", ["n = int(input())\nxs = input().split()\n", "n = int(input())\n", "import sys\ndata = sys.stdin.read()\n"]
+)
+@pytest.mark.parametrize(
+    "program", [READS, "def main():\n    n = int(input())\n    print(input().split()[:n])\n\n\nmain()\n"]
+)
+def test_a_program_that_reads_it_all_follows_no_piece(piece: str, program: str) -> None:
+    answer = f"First read:\n```python\n{piece}```\nAll of it:\n```python\n{program}```\n"
+    assert code_of(answer, "Read.", None, stdin="1\n1\n") == program
