@@ -158,6 +158,8 @@ class Choice:
     def _defining(self, blocks: Sequence[Block]) -> str | None:
         """The last block that defines the entry point or goes on from the prompt, rather one without an error."""
 
+        blocks = self._without_cut(blocks)
+
         def full(code: str) -> bool:
             return self.is_definition(code) and not self._source(code).is_stub(self.path)
 
@@ -176,21 +178,41 @@ class Choice:
                 return self._with_helpers(code, blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
+        fenced = [block for block in blocks if not block.inline]
+        if (code := self._last(fenced, lambda code: self.prompt.indented(code) is not None)) is not None:
+            return self.prompt.indented(code)
         return self._last(blocks, lambda code: self._source(code).defines(self.path))
 
+    def _without_cut(self, blocks: Sequence[Block]) -> Sequence[Block]:
+        """The blocks but for a last one that the text breaks off in, in a function that returns in an earlier one."""
+        found = self._source(blocks[-1].content)
+        if blocks[-1].closed or not isinstance(found, PythonSource) or found.ends(self.path):
+            return blocks
+        earlier = (self._source(block.content) for block in blocks[:-1])
+        known = found.whole and found.defines(self.path)
+        return blocks[:-1] if known and any(one.whole and one.ends(self.path) for one in earlier) else blocks
+
     def _with_helpers(self, code: str, blocks: Sequence[Block]) -> str:
-        """Python code behind the blocks that bind names which it uses and lacks: answers go step by step."""
-        found = self._source(code)
-        lacks = found.missing if isinstance(found, PythonSource) else frozenset()
-        steps = []
-        for content in (block.content for block in blocks if lacks):
-            if content == code:
-                break
+        """Python code with the blocks that bind names which it uses and lacks: answers go step by step.
+
+        They precede it, but for those behind it that need what it binds.
+        """
+        found, prompt = self._source(code), self._source(self.prompt.before)
+        if not isinstance(found, PythonSource) or not isinstance(prompt, PythonSource):
+            return code
+        before, behind = [], []
+        lacks, passed = set(found.missing - prompt.bound.keys()), False
+        for content in (block.content for block in blocks):
             step = self._source(content)
-            if isinstance(step, PythonSource) and lacks & step.bound.keys() and not step.defines(self.path):
-                steps.append(content)
-        joined = "\n".join([*steps, code])
-        return joined if steps and self._source(joined).whole else code
+            passed = passed or content == code
+            if content == code or not isinstance(step, PythonSource) or step.defines(self.path):
+                continue
+            new = {name for name in lacks & step.bound.keys() if not passed or not step.is_borrowed((name,))}
+            if new:
+                lacks -= new if passed else set()
+                (behind if passed and step.missing & found.bound.keys() else before).append(content)
+        joined = "\n".join([*before, code, *behind])
+        return joined if len(joined) > len(code) and self._source(joined).whole else code
 
     def _program(self, blocks: Sequence[Block]) -> str | None:
         """The last block that is a whole program; pieces of one are joined."""

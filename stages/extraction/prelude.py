@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from stages.extraction.definitions import COMMENT, Source, UnknownSource, source
 from stages.extraction.python_source import (
     FUNCTIONS,
+    LONGEST,
     PythonSource,
     always_ends,
     does_more_behind,
@@ -20,6 +21,7 @@ from stages.extraction.tree_source import Item, TreeSource, imports
 
 BODIES = ("", "    pass\n", "        pass\n", "            pass\n", "\tpass\n", "\t\tpass\n", "  pass\n", " pass\n")
 CLOSINGS = ("", "\n}", "\n}\n}", "\n};", "\n}\n};", "\n}\n}\n}", "{}", ";")
+NEW_LINES = "\r\n"
 RETURN_AT_END = re.compile(r"\breturn[ \t]*\Z")  # its value may follow
 USING = re.compile(r"using\s+namespace\s+\w+(?:::\w+)*\s*;")
 
@@ -121,6 +123,22 @@ class Prompt:
             return False
         return self.is_bare or (not self._is_finished and does_more_behind(node, end))
 
+    def indented(self, code: str) -> str | None:
+        """`code` as the body of the bare function that the prompt ends in, where only its margin is missing.
+
+        That is so of statements that return outside of a function, and where the first line alone has lost its margin.
+        """
+        node = self._closed.innermost(self.path) if self.language == "python" and self.is_bare else None
+        if not isinstance(node, FUNCTIONS) or len(code) > LONGEST:
+            return None
+        starts = self._closed.offset(node.body[0])
+        margin = self._closed.text[starts:][: node.body[0].col_offset]
+        own = source(code, "python")
+        body = textwrap.indent(code, margin) if own.whole and own.returns else f"{margin}{code.lstrip(NEW_LINES)}"
+        if margin.strip() or (own.whole and not own.returns) or not self.continues(body):
+            return None
+        return body
+
     def with_method(self, code: str) -> str | None:
         """The prompt's class with `code` in place of its open method, which it says again; None where it is none."""
         head = self._closed
@@ -129,7 +147,11 @@ class Prompt:
         own = source(textwrap.dedent(code), "python") if isinstance(stub, FUNCTIONS) else None
         if not isinstance(own, PythonSource) or not isinstance(own.definition((stub.name,)), FUNCTIONS):
             return None
-        return self.text[: head.offset(stub)] + textwrap.indent(own.text, " " * stub.col_offset)
+        before, methods, behind = own.split_methods(stub.name)
+        margin = self.text[head.offset(stub) :][: stub.col_offset]
+        start = head.offset(node)
+        whole = before + self.text[start : head.offset(stub)] + textwrap.indent(methods, margin) + behind
+        return _around_python(self.text[:start], whole)
 
     def join(self, code: str) -> str:
         """The prompt, with `code` behind it that continues it."""

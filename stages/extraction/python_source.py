@@ -75,6 +75,12 @@ class PythonSource:
         return bool(nodes) and not any(_makes(node, path[0]) for node in nodes)
 
     @cached_property
+    def returns(self) -> bool:
+        """Whether it returns or yields outside of a function, as a body without its margin does."""
+        nodes = (inner for node in _statements(self._tree) for inner in (node, *_own_nodes(node))) if self._tree else ()
+        return any(isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)) for node in nodes)
+
+    @cached_property
     def called(self) -> frozenset[str]:
         """Words of all names and attributes."""
         return _words(self._tree)
@@ -164,6 +170,27 @@ class PythonSource:
         while isinstance(node, ast.ClassDef) and isinstance(node.body[-1], (*FUNCTIONS, ast.ClassDef)):
             node = node.body[-1]
         return node
+
+    def ends(self, path: tuple[str, ...]) -> bool:
+        """Whether the function that defines `path`, or the last method of its class, returns or raises in the end."""
+        node = self.innermost(path)
+        return isinstance(node, FUNCTIONS) and always_ends(node.body)
+
+    def split_methods(self, name: str) -> tuple[str, str, str]:
+        """(before, methods, behind): the functions that are meant for a class, as `name` is, and the lines around them.
+
+        Functions with the same first parameter are methods, and such as have a decorator that says so.
+        """
+        own = self.definition((name,))
+        me = _first_parameter(own)
+        before, methods, behind, at = "", "", "", 0
+        for node in self.statements:
+            if not isinstance(node, FUNCTIONS) or not (node is own or _is_method(node, me)):
+                continue
+            start, lines = self.offset(node), self.lines_of(node)
+            before, behind = (before, behind + self.text[at:start]) if methods else (self.text[at:start], "")
+            methods, at = methods + lines, start + len(lines)
+        return before, methods, behind + self.text[at:]
 
     @property
     def last(self) -> ast.AST | None:
@@ -313,6 +340,16 @@ def does_more_behind(node: ast.AST, end: tuple[int, int]) -> bool:
 def ends_at(node: ast.stmt) -> tuple[int, int]:
     """Where a statement ends: line, column in bytes."""
     return node.end_lineno, node.end_col_offset
+
+
+def _first_parameter(node: ast.AST) -> str | None:
+    names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)] if isinstance(node, FUNCTIONS) else []
+    return names[0] if names else None
+
+
+def _is_method(node: ast.AST, me: str | None) -> bool:
+    marks = {decorator.id for decorator in node.decorator_list if isinstance(decorator, ast.Name)}
+    return bool(marks & {"staticmethod", "classmethod", "property"}) or (me == "self" and _first_parameter(node) == me)
 
 
 def _words(tree: ast.AST | None) -> frozenset[str]:

@@ -185,3 +185,95 @@ def test_a_program_that_gets_input_reads_it(language: str) -> None:
 def test_a_program_that_reads_it_all_follows_no_piece(piece: str, program: str) -> None:
     answer = f"First read:\n```python\n{piece}```\nAll of it:\n```python\n{program}```\n"
     assert code_of(answer, "Read.", None, stdin="1\n1\n") == program
+
+
+def test_helpers_may_follow() -> None:
+    own = "def inc(x):\n    return step(x)\n"
+    helper = "def step(x):\n    return x + 1\n"
+    assert code_of(f"```python\n{own}```\nwith\n```python\n{helper}```") == f"{helper}\n{own}"
+    shown = f"{helper}print(inc(1))\n"
+    assert code_of(f"```python\n{own}```\nwith\n```python\n{shown}```") == f"{own}\n{shown}"
+    again = "def step(x):\n    return x + 2\n"
+    assert code_of(f"```python\n{own}```\n```python\n{helper}```\nor\n```python\n{again}```") == f"{helper}\n{own}"
+
+
+def test_a_repetition_that_breaks_off_is_not_taken() -> None:
+    cut = "```python\ndef inc(x):\n    y = x\n"
+    assert code_of(f"```python\n{OWN}```\n{cut}") == OWN
+    whole = "def inc(x):\n    y = x\n    return y + 1\n"
+    assert code_of(f"```python\n{OWN}```\nNo:\n```python\n{whole}") == whole
+    in_place = "def inc(x):\n    x.append(1)\n"
+    assert code_of(f"```python\ndef inc(x):\n    x += 1\n```\nNo:\n```python\n{in_place}") == in_place
+    method = "class Solution:\n    def inc(self, x):\n        return x + 1\n"
+    cut = "```python\nclass Solution:\n    def inc(self, x):\n        y = 0\n"
+    for entry in ("Solution", "Solution.inc"):
+        assert code_of(f"```python\n{method}```\n{cut}", entry=entry) == method
+
+
+C = "int inc(int x) {\n    return x + 1;\n}\n"
+
+
+@pytest.mark.parametrize("tag", ["c", "C", "c99", "C11", "c "])
+def test_a_name_on_the_line_behind_the_fence(tag: str) -> None:
+    assert code_of(f"```\n{tag}\n{C}```", language="c") == C
+    assert code_of(f"```\ntext\n```\n```\n{tag}\n{C}```\n", language="c") == C
+    assert code_of(f"```\n{tag}\nint main(void) {{ return 0; }}\n```", entry=None, language="c")[:8] == "int main"
+
+
+@pytest.mark.parametrize("tag", ["python", "py", "Python 3", "python3.11"])
+def test_a_name_on_the_line_behind_the_fence_of_python(tag: str) -> None:
+    assert code_of(f"```\n{tag}\n{OWN}```") == OWN
+
+
+@pytest.mark.parametrize("comment", ["# no more </think>", "x = 1  # </think>"])
+@pytest.mark.parametrize("behind", ["", "\nUse it:\n```python\nprint(inc(1))\n```\n", "\nThat is all."])
+def test_a_tag_in_a_block_ends_no_thought(behind: str, comment: str) -> None:
+    own = f"{OWN}{comment}\n"
+    assert code_of(f"```python\n{own}```{behind}") == own
+    assert code_of(f"```python\n{OWN}```\n```python\n{own}```{behind}") == own
+
+
+def test_a_tag_behind_a_block_ends_a_thought() -> None:
+    draft = "def inc(x):\n    return x\n"
+    for before in (f"```python\n{draft}```\nThat is wrong.</think>", f"```python\n{draft}Wrong.</think>"):
+        for tag in ("python", ""):
+            assert code_of(f"{before}\n\n```{tag}\n{OWN}```\n") == OWN
+
+
+LEETCODE = "from typing import List\n\nclass Solution:\n    def top(self, xs: List[int]) -> List[int]:\n"
+METHOD = "def top(self, xs: List[int]) -> List[int]:\n    return self.most(xs, LIMIT) + least(xs)\n"
+
+
+def test_a_bare_method_keeps_what_stands_around_it() -> None:
+    before = "from itertools import accumulate\nLIMIT = 3\n\ndef least(xs):\n    return xs[:1]\n\n"
+    more = "def most(self, xs, n):\n    return list(accumulate(xs[:n]))\n"
+    behind = "print(Solution().top([1]))\n"
+    expected = "from typing import List\n\n" + before + "class Solution:\n"
+    for head in (LEETCODE, f'{LEETCODE}        """Top."""\n'):
+        for entry in ("Solution", "Solution.top"):
+            found = code_of(f"```python\n{before}{METHOD}{more}{behind}```", head, entry)
+            assert found.startswith(expected)
+            assert found.endswith(f"        return list(accumulate(xs[:n]))\n{behind}")
+            space: dict = {}
+            exec(compile(found, "found", "exec"), space)
+            assert space["Solution"]().top([1, 2]) == [1, 3, 1]
+    future = "from __future__ import annotations\nimport math\n\n"
+    compile(code_of(f"```python\n{future}{METHOD}```", LEETCODE, "Solution"), "found", "exec")
+
+
+BODY = "y = x\nif y:\n    return y + 1\nreturn 1\n"
+
+
+def test_a_fenced_body_may_lack_its_margin() -> None:
+    margin = "".join(f"    {line}" for line in BODY.splitlines(keepends=True))
+    for prompt in (STUB, "def inc(x):\n"):
+        assert code_of(f"```python\n{BODY}```", prompt) == prompt + margin
+        assert code_of(f"```python\n{margin.lstrip()}```\nDone.", prompt) == prompt + margin
+        assert "    return 1" not in code_of(BODY, prompt)
+        assert "    x = 1" not in code_of("```python\nx = 1\nprint(x)\n```", prompt)
+    assert code_of(f"```python\n{BODY}```", WHOLE) == BODY
+    for method in ("class Solution:\n\tdef inc(self, x):\n", "class Solution:\n  def inc(self, x):\n"):
+        found = code_of(f"```python\n{BODY}```\nUse it:\n```python\nprint(1)\n```", method, "Solution")
+        space: dict = {}
+        exec(compile(found, "found", "exec"), space)
+        assert space["Solution"]().inc(1) == 2
