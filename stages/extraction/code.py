@@ -186,11 +186,12 @@ class Choice:
     def _without_cut(self, blocks: Sequence[Block]) -> Sequence[Block]:
         """The blocks but for a last one that the text breaks off in, in a function that returns in an earlier one."""
         found = self._source(blocks[-1].content)
-        if blocks[-1].closed or not isinstance(found, PythonSource) or found.ends(self.path):
+        if blocks[-1].closed or not isinstance(found, PythonSource) or not found.whole:
             return blocks
-        earlier = (self._source(block.content) for block in blocks[:-1])
-        known = found.whole and found.defines(self.path)
-        return blocks[:-1] if known and any(one.whole and one.ends(self.path) for one in earlier) else blocks
+        earlier = [self._source(block.content) for block in blocks[:-1]]
+        cut = found.yields_nothing(self.path) and any(one.whole and one.ends(self.path) for one in earlier)
+        cut = cut or any(one.text.startswith(found.text.rstrip()) and not one.is_stub(self.path) for one in earlier)
+        return blocks[:-1] if cut else blocks
 
     def _with_helpers(self, code: str, blocks: Sequence[Block]) -> str:
         """Python code with the blocks that bind names which it uses and lacks: answers go step by step.

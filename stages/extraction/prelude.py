@@ -97,9 +97,14 @@ class Prompt:
 
     @cached_property
     def is_bare(self) -> bool:
-        """Whether it is open and what is open in it does nothing yet, so that it is worth nothing by itself."""
+        """Whether it is open and its entry point does nothing yet, so that it is worth nothing by itself."""
         if self.language != "python" or not self.is_open:
             return self.is_open
+        return self._closed.is_stub(self.path)
+
+    @cached_property
+    def _ends_bare(self) -> bool:
+        """Whether the function or class that it ends in does nothing yet."""
         return is_stub(self._closed.innermost(self.path))
 
     @cached_property
@@ -117,19 +122,19 @@ class Prompt:
         while isinstance(node, ast.ClassDef):
             grown = next((member for member in node.body if ends_at(member) > end), None)
             if grown is None or (grown.lineno, grown.col_offset) >= end:
-                return grown is not None and (self.is_bare or does_more_behind(node, end))
+                return grown is not None and (self._ends_bare or does_more_behind(node, end))
             node = grown
         if not isinstance(node, FUNCTIONS) or ends_at(node.body[-1]) <= end:
             return False
-        return self.is_bare or (not self._is_finished and does_more_behind(node, end))
+        return self._ends_bare or (not self._is_finished and does_more_behind(node, end))
 
     def indented(self, code: str) -> str | None:
         """`code` as the body of the bare function that the prompt ends in, where only its margin is missing.
 
         That is so of statements that return outside of a function, and where the first line alone has lost its margin.
         """
-        node = self._closed.innermost(self.path) if self.language == "python" and self.is_bare else None
-        if not isinstance(node, FUNCTIONS) or len(code) > LONGEST:
+        node = self._closed.innermost(self.path) if self.language == "python" and self.is_open else None
+        if not isinstance(node, FUNCTIONS) or not self._ends_bare or len(code) > LONGEST:
             return None
         starts = self._closed.offset(node.body[0])
         margin = self._closed.text[starts:][: node.body[0].col_offset]

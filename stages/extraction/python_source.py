@@ -176,6 +176,12 @@ class PythonSource:
         node = self.innermost(path)
         return isinstance(node, FUNCTIONS) and always_ends(node.body)
 
+    def yields_nothing(self, path: tuple[str, ...]) -> bool:
+        """Whether that function neither returns nor yields anywhere."""
+        node = self.innermost(path)
+        given = (ast.Return, ast.Yield, ast.YieldFrom)
+        return isinstance(node, FUNCTIONS) and not any(isinstance(inner, given) for inner in ast.walk(node))
+
     def split_methods(self, name: str) -> tuple[str, str, str]:
         """(before, methods, behind): the functions that are meant for a class, as `name` is, and the lines around them.
 
@@ -183,14 +189,16 @@ class PythonSource:
         """
         own = self.definition((name,))
         me = _first_parameter(own)
-        before, methods, behind, at = "", "", "", 0
+        if own not in self.statements:
+            return "", self.text, ""
+        around, methods, at = [], [], 0
         for node in self.statements:
-            if not isinstance(node, FUNCTIONS) or not (node is own or _is_method(node, me)):
-                continue
-            start, lines = self.offset(node), self.lines_of(node)
-            before, behind = (before, behind + self.text[at:start]) if methods else (self.text[at:start], "")
-            methods, at = methods + lines, start + len(lines)
-        return before, methods, behind + self.text[at:]
+            if isinstance(node, FUNCTIONS) and (node is own or _is_method(node, me)):
+                start, lines = self.offset(node), self.lines_of(node)
+                around.append(self.text[at:start])
+                methods.append(lines)
+                at = start + len(lines)
+        return around[0], "".join(methods), "".join([*around[1:], self.text[at:]])
 
     @property
     def last(self) -> ast.AST | None:

@@ -59,6 +59,14 @@ def test_what_a_class_of_the_prompt_defines_is_no_answer(answer: str, entry: str
     assert "class Solution" not in code_of(answer, CLASS, entry)
 
 
+def test_another_method_that_is_open_makes_no_answer() -> None:
+    prompt = f'{CLASS}\n    def dec(self, x):\n        """Less one."""\n'
+    for answer in ("import os", "x = 1\n"):
+        assert "class" not in code_of(answer, prompt, "Solution.inc")
+        assert "class" not in code_of(answer, prompt, "Solution")
+    assert code_of("        return x - 1\n", prompt, "Solution") == prompt + "        return x - 1\n"
+
+
 def test_unfinished_functions_and_classes_go_on() -> None:
     for prompt, answer in (
         (PARTIAL, "    return x + 1\n"),
@@ -202,6 +210,10 @@ def test_a_repetition_that_breaks_off_is_not_taken() -> None:
     assert code_of(f"```python\n{OWN}```\n{cut}") == OWN
     whole = "def inc(x):\n    y = x\n    return y + 1\n"
     assert code_of(f"```python\n{OWN}```\nNo:\n```python\n{whole}") == whole
+    search = "def inc(x):\n    for y in range(x, x + 2):\n        if y > x:\n            return y\n"
+    assert code_of(f"```python\n{OWN}```\nNo:\n```python\n{search}") == search
+    again = "```python\ndef inc(x):\n    for y in range(x, x + 2):\n        if y > x:\n"
+    assert code_of(f"```python\n{search}```\n```python\n{again}            return y\n") == search
     in_place = "def inc(x):\n    x.append(1)\n"
     assert code_of(f"```python\ndef inc(x):\n    x += 1\n```\nNo:\n```python\n{in_place}") == in_place
     method = "class Solution:\n    def inc(self, x):\n        return x + 1\n"
@@ -257,6 +269,8 @@ def test_a_bare_method_keeps_what_stands_around_it() -> None:
             space: dict = {}
             exec(compile(found, "found", "exec"), space)
             assert space["Solution"]().top([1, 2]) == [1, 3, 1]
+    nested = "if True:\n    def top(self, xs):\n        return xs\n"
+    compile(code_of(f"```python\n{nested}```", LEETCODE, "Solution"), "found", "exec")
     future = "from __future__ import annotations\nimport math\n\n"
     compile(code_of(f"```python\n{future}{METHOD}```", LEETCODE, "Solution"), "found", "exec")
 
