@@ -178,6 +178,8 @@ class Choice:
                 return self._with_helpers(code, blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
+        if (code := self._last(blocks, lambda code: self.prompt.with_method(code) is not None)) is not None:
+            return code
         fenced = [block for block in blocks if not block.inline]
         if (code := self._last(fenced, lambda code: self.prompt.indented(code) is not None)) is not None:
             return self.prompt.indented(code)

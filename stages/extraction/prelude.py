@@ -149,7 +149,7 @@ class Prompt:
         head = self._closed
         node = head.definition(self.path[:1]) if isinstance(head, PythonSource) and self.is_open else None
         stub = node.body[-1] if isinstance(node, ast.ClassDef) else None
-        own = source(textwrap.dedent(code), "python") if isinstance(stub, FUNCTIONS) else None
+        own = source(_to_the_left(code, stub.name), "python") if isinstance(stub, FUNCTIONS) else None
         if not isinstance(own, PythonSource) or not isinstance(own.definition((stub.name,)), FUNCTIONS):
             return None
         before, methods, behind = own.split_methods(stub.name)
@@ -179,6 +179,15 @@ class Prompt:
 def prompt_of(text: str, language: str, entry_point: str | None) -> Prompt:
     """What there is to know of a task's prompt, worked out once."""
     return Prompt(text, language, tuple(re.split(r"\.|::", entry_point)) if entry_point else ())
+
+
+def _to_the_left(code: str, name: str) -> str:
+    """Code without the margin of a class: its own, or that of the method `name` and all behind it."""
+    code = textwrap.dedent(code)
+    method = re.search(rf"^[ \t]+(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b", code, re.MULTILINE)
+    if method is None or source(code, "python").whole:
+        return code
+    return code[: method.start()] + textwrap.dedent(code[method.start() :])
 
 
 def _around_python(before: str, code: str) -> str:

@@ -1,5 +1,7 @@
 """Which of a text's blocks is the answer, and what of the prompt counts as one: never what the prompt holds already."""
 
+import textwrap
+
 import pytest
 
 from stages.common.records import Task
@@ -269,6 +271,13 @@ def test_a_bare_method_keeps_what_stands_around_it() -> None:
             space: dict = {}
             exec(compile(found, "found", "exec"), space)
             assert space["Solution"]().top([1, 2]) == [1, 3, 1]
+    usage = "xs = [1, 2, 3]\nsolution = Solution()\nprint(solution.top(xs), solution.top([]), solution.top([5, 4]))\n"
+    own = "from itertools import accumulate\n\n    def top(self, xs):\n        return list(accumulate(xs))\n"
+    for method in (own, textwrap.dedent(own.replace("\n    ", "\n"))):
+        found = code_of(f"```python\n{method}```\nUse it:\n```python\n{usage}```", LEETCODE, "Solution")
+        space = {}
+        exec(compile(found, "found", "exec"), space)
+        assert space["Solution"]().top([1, 2]) == [1, 3]
     nested = "if True:\n    def top(self, xs):\n        return xs\n"
     compile(code_of(f"```python\n{nested}```", LEETCODE, "Solution"), "found", "exec")
     future = "from __future__ import annotations\nimport math\n\n"
