@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from stages.extraction.definitions import COMMENT, Source, UnknownSource, source
+from stages.extraction.definitions import Source, UnknownSource, source
 from stages.extraction.python_source import (
     FUNCTIONS,
     LONGEST,
@@ -19,10 +19,9 @@ from stages.extraction.python_source import (
 )
 from stages.extraction.tree_source import Item, TreeSource, imports
 
+COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 BODIES = ("", "    pass\n", "        pass\n", "            pass\n", "\tpass\n", "\t\tpass\n", "  pass\n", " pass\n")
 CLOSINGS = ("", "\n}", "\n}\n}", "\n};", "\n}\n};", "\n}\n}\n}", "{}", ";")
-NEW_LINES = "\r\n"
-RETURN_AT_END = re.compile(r"\breturn[ \t]*\Z")  # its value may follow
 USING = re.compile(r"using\s+namespace\s+\w+(?:::\w+)*\s*;")
 
 
@@ -139,7 +138,7 @@ class Prompt:
         starts = self._closed.offset(node.body[0])
         margin = self._closed.text[starts:][: node.body[0].col_offset]
         own = source(code, "python")
-        body = textwrap.indent(code, margin) if own.whole and own.returns else f"{margin}{code.lstrip(NEW_LINES)}"
+        body = textwrap.indent(code, margin) if own.whole and own.returns else f"{margin}{code.lstrip(LINE_ENDS)}"
         if margin.strip() or (own.whole and not own.returns) or not self.continues(body):
             return None
         return body
@@ -173,6 +172,10 @@ class Prompt:
         if not isinstance(known, TreeSource) or not isinstance(own, TreeSource):
             return code
         return _around_rust(known, own) if self.language == "rust" else _around_c(known, own)
+
+
+LINE_ENDS = "\r\n"
+RETURN_AT_END = re.compile(r"\breturn[ \t]*\Z")  # its value may follow
 
 
 @lru_cache(1024)
