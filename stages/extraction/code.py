@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from stages.common.records import Task
 from stages.common.thinking import drop_thinking
-from stages.extraction.definitions import Source, UnknownSource, source
+from stages.extraction.definitions import Source, UnknownSource, reads_input, source
 from stages.extraction.fences import RUN, Block, Reader
 from stages.extraction.prelude import Prompt, prompt_of
 from stages.extraction.python_source import PythonSource
@@ -27,20 +27,24 @@ def extract_code(completion: str, task: Task) -> str:
     prompt is code, code that goes on from there is put behind it, and code that defines the entry point behind what
     precedes it in the prompt.
     """
-    return _extract(completion, task.language, task.prompt, task.entry_point, task.tests)
+    has_input = any(str(case.get("stdin", "")).strip() for case in task.cases)
+    return _extract(completion, task.language, task.prompt, task.entry_point, task.tests, has_input)
 
 
 @lru_cache(64)  # selection and trimming ask for the same few again and again
-def _extract(completion: str, language: str, prompt: str, entry_point: str | None, tests: str) -> str:
-    return Choice(prompt_of(prompt, language, entry_point), tests).of(completion)
+def _extract(completion: str, language: str, prompt: str, entry: str | None, tests: str, has_input: bool) -> str:
+    return Choice(prompt_of(prompt, language, entry), tests, has_input).of(completion)
 
 
 class Choice:
-    """Chooses the code in answers to one prompt. `tests` tell what is wanted where no entry point does."""
+    """Chooses the code in answers to one prompt. `tests` tell what is wanted where no entry point does.
 
-    def __init__(self, prompt: Prompt, tests: str = "") -> None:
+    Of programs that get input, those that read it are preferred.
+    """
+
+    def __init__(self, prompt: Prompt, tests: str = "", has_input: bool = False) -> None:
         self.prompt, self.language, self.path = prompt, prompt.language, prompt.path
-        self._tests = tests
+        self._tests, self._has_input = tests, has_input
         self._tested = frozenset(WORD.findall(tests)) if tests.strip() and not self.path else frozenset()
 
     def of(self, completion: str) -> str:
@@ -49,8 +53,11 @@ class Choice:
         return "" if self.is_nothing(code) else self._whole(code)
 
     def is_nothing(self, code: str) -> bool:
-        """Whether it holds no code: nothing but white space and comments."""
-        return self._source(code).is_empty
+        """Whether it holds no code: nothing but white space, comments and, in Python, values that are stated."""
+        found = self._source(code)
+        if not isinstance(found, PythonSource) or not found.whole or found.is_something:
+            return found.is_empty
+        return found.is_empty or not self.prompt.continues(code)
 
     def found(self, completion: str) -> str:
         """The program as it stands in a completion."""
@@ -151,42 +158,88 @@ class Choice:
     def _defining(self, blocks: Sequence[Block]) -> str | None:
         """The last block that defines the entry point or goes on from the prompt, rather one without an error."""
 
+        blocks = self._without_cut(blocks)
+
         def full(code: str) -> bool:
             return self.is_definition(code) and not self._source(code).is_stub(self.path)
 
         def goes_on(code: str) -> bool:
             return not self._source(code).is_empty and self.prompt.continues(code)
 
-        if (code := self._last(blocks, lambda code: full(code) or goes_on(code))) is not None:
-            return self._with_helpers(code, blocks)
+        def is_meant(code: str) -> bool:
+            """Neither usage that imports the entry point, nor its signature again."""
+            if full(code):
+                found = self._source(code)
+                return not isinstance(found, PythonSource) or not found.is_borrowed(self.path)
+            return goes_on(code) and not self._source(self.prompt.join(code)).is_stub(self.path)
+
+        for accepts in (is_meant, lambda code: full(code) or goes_on(code)):
+            if (code := self._last(blocks, accepts)) is not None:
+                return self._with_helpers(code, blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
+        if (code := self._last(blocks, lambda code: self.prompt.with_method(code) is not None)) is not None:
+            return code
+        fenced = [block for block in blocks if not block.inline]
+        if (code := self._last(fenced, lambda code: self.prompt.indented(code) is not None)) is not None:
+            return self.prompt.indented(code)
         return self._last(blocks, lambda code: self._source(code).defines(self.path))
 
+    def _without_cut(self, blocks: Sequence[Block]) -> Sequence[Block]:
+        """The blocks but for a last one that the text breaks off in, in a function that returns in an earlier one."""
+        found = self._source(blocks[-1].content)
+        if blocks[-1].closed or not isinstance(found, PythonSource) or not found.whole:
+            return blocks
+        earlier = [self._source(block.content) for block in blocks[:-1]]
+        cut = found.yields_nothing(self.path) and any(one.whole and one.ends(self.path) for one in earlier)
+        cut = cut or any(one.text.startswith(found.text.rstrip()) and not one.is_stub(self.path) for one in earlier)
+        return blocks[:-1] if cut else blocks
+
     def _with_helpers(self, code: str, blocks: Sequence[Block]) -> str:
-        """Python code behind the blocks that bind names which it uses and lacks: answers go step by step."""
-        found = self._source(code)
-        lacks = found.missing if isinstance(found, PythonSource) else frozenset()
-        steps = []
-        for content in (block.content for block in blocks if lacks):
-            if content == code:
-                break
+        """Python code with the blocks that bind names which it uses and lacks: answers go step by step.
+
+        They precede it, but for those behind it that need what it binds.
+        """
+        found, prompt = self._source(code), self._source(self.prompt.before)
+        if not isinstance(found, PythonSource) or not isinstance(prompt, PythonSource):
+            return code
+        before, behind = [], []
+        lacks, passed = set(found.missing - prompt.bound.keys()), False
+        for content in (block.content for block in blocks):
             step = self._source(content)
-            if isinstance(step, PythonSource) and lacks & step.bound.keys() and not step.defines(self.path):
-                steps.append(content)
-        joined = "\n".join([*steps, code])
-        return joined if steps and self._source(joined).whole else code
+            passed = passed or content == code
+            if content == code or not isinstance(step, PythonSource) or step.defines(self.path):
+                continue
+            new = {name for name in lacks & step.bound.keys() if not passed or not step.is_borrowed((name,))}
+            if new:
+                lacks -= new if passed else set()
+                (behind if passed and step.missing & found.bound.keys() else before).append(content)
+        joined = "\n".join([*before, code, *behind])
+        return joined if len(joined) > len(code) and self._source(joined).whole else code
 
     def _program(self, blocks: Sequence[Block]) -> str | None:
         """The last block that is a whole program; pieces of one are joined."""
         own = [block.content for block in blocks if block.language == self.language and block.content.strip()]
-        code = self._last(blocks, lambda code: self._source(code).whole and self._is_wanted(self._source(code)))
+
+        def is_wanted(code: str) -> bool:
+            return self._source(code).whole and self._is_wanted(self._source(code))
+
+        code = None
+        if self._has_input:
+            code = self._last(blocks, lambda code: reads_input(self._source(code)) and is_wanted(code))
+        code = code if code is not None else self._last(blocks, is_wanted)
         begun = [piece for piece in own if self._source(piece).only_reads]
-        if code is None or (begun and code in own and own.index(begun[0]) < own.index(code)):
+        if code is None or (begun and code in own and self._goes_on(own[: own.index(code)], begun, code)):
             joined = "\n".join(own if code is None else [*begun, code])
             if len(own) > 1 and self._source(joined).whole and self._is_wanted(self._source(joined)):
                 return joined
         return code if code is not None else self._last(blocks, lambda code: self._source(code).is_program)
+
+    def _goes_on(self, before: Sequence[str], begun: Sequence[str], code: str) -> bool:
+        """Whether a program is behind pieces that begin to read, and does not read the same again."""
+        found, first = self._source(code), self._source("\n".join(begun))
+        known = isinstance(found, PythonSource) and isinstance(first, PythonSource)
+        return begun[0] in before and known and first.begins(found)
 
     def _whole(self, code: str) -> str:
         """Code with what the prompt brings to it."""
@@ -199,7 +252,7 @@ class Choice:
         if defines:
             return self.prompt.around(code)
         joined = self.prompt.with_method(code)
-        return joined or (self.prompt.join(code) if self.prompt.is_open else code)
+        return joined or (self.prompt.join(code) if self.prompt.is_bare else code)
 
 
 def choose_program(text: str, language: str) -> str | None:

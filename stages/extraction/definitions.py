@@ -9,6 +9,11 @@ from stages.extraction.tree_source import GRAMMARS, TreeSource
 Source = PythonSource | TreeSource
 RUST_MAIN = re.compile(rb"(?:pub\s+)?fn\s+main\s*\(\s*\)")
 REMEMBERED = 64  # texts: an answer's candidates are looked at several times
+COMMENTS = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+READS = re.compile(
+    r"\b(?:cin|w?scanf|fscanf|getw?char(?:_unlocked)?|f?gets|f?getc|getline|fread|read|stdin|read_line|read_to_string"
+    r"|read_to_end|lines|BufReader|istreambuf_iterator|istream_iterator)\b"
+)
 
 
 class UnknownSource:
@@ -29,6 +34,13 @@ class UnknownSource:
     def is_stub(self, path: tuple[str, ...]) -> bool:
         """Nothing is known of bodies."""
         return False
+
+
+def reads_input(found: Source | UnknownSource) -> bool:
+    """Whether a program seems to read its standard input."""
+    if isinstance(found, PythonSource):
+        return found.reads > 0
+    return READS.search(COMMENTS.sub(" ", found.text)) is not None
 
 
 @lru_cache(REMEMBERED)

@@ -6,7 +6,7 @@ missing, or one inside of a docstring. Where a block as CommonMark reads it is n
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,6 @@ FENCE = re.compile(r"^[ \t]*(?P<marks>`{3,}|~{3,})(?P<info>[^\n]*)$", re.MULTILI
 QUOTE = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
 CODE_BEHIND = re.compile(r"[(=;{]|^\s*(?:import|from|use|def|class|fn|pub|@|#\s*include)\b")
 ATTRIBUTE = re.compile(r"^\s*[\w-]+=(?:\"[^\"\n]*\"|'[^'\n]*')(?=\s|$)")
-FULL_NAMES = {"python", "python3", "cpp", "c++", "rust"}  # no program begins with a line of one of these alone
 ENDS = 12  # other ends that are tried of a block
 REPAIRS = 24  # blocks of a text that may end elsewhere than CommonMark says
 GLUED = 64  # fences within lines that are looked at
@@ -97,7 +96,8 @@ def _tagged(block: Block) -> Block:
     if block.info or block.inline:
         return block
     first, _, rest = block.content.partition("\n")
-    if first.strip().lower() not in FULL_NAMES:
+    language, end = language_of(first.strip())
+    if language not in TAGS or end != len(first.strip()):  # no program begins with a line of such a name alone
         return block
     return Block(first.strip(), rest, block.begin, block.end, block.closed)
 
@@ -205,7 +205,7 @@ class Reader:
             if block := self._sound_block(info, rest, body, run.start(), begin):
                 return block, self._go_on(run)
         if block := self._sound_block(info, rest, body, len(self.text), begin):
-            return block, len(self.text)
+            return replace(block, closed=False), len(self.text)
         return None if closed else self._without_prose(info, rest, body, begin)
 
     def _sound_block(self, info: str, rest: str, body: int, end: int, begin: int) -> Block | None:

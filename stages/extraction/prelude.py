@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from stages.extraction.definitions import Source, UnknownSource, source
-from stages.extraction.python_source import FUNCTIONS, PythonSource
+from stages.extraction.python_source import (
+    FUNCTIONS,
+    LONGEST,
+    PythonSource,
+    always_ends,
+    does_more_behind,
+    ends_at,
+    is_stub,
+)
 from stages.extraction.tree_source import Item, TreeSource, imports
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
@@ -86,21 +94,68 @@ class Prompt:
         item = whole.definition(self.path)
         return item is None or item.end > len(self.text.encode("utf-8", "surrogatepass"))
 
+    @cached_property
+    def is_bare(self) -> bool:
+        """Whether it is open and its entry point does nothing yet, so that it is worth nothing by itself."""
+        if self.language != "python" or not self.is_open:
+            return self.is_open
+        return self._closed.is_stub(self.path)
+
+    @cached_property
+    def _ends_bare(self) -> bool:
+        """Whether the function or class that it ends in does nothing yet."""
+        return is_stub(self._closed.innermost(self.path))
+
+    @cached_property
+    def _is_finished(self) -> bool:
+        """Whether nothing that goes on from it would run: its last function ends on every way through it."""
+        node = self._closed.innermost(self.path)
+        if self._closed.text != self.text or RETURN_AT_END.search(self.text) or not isinstance(node, FUNCTIONS):
+            return False
+        return always_ends(node.body)
+
     def _grows(self, node: object) -> bool:
-        """Whether a definition has statements behind the prompt's lines."""
-        lines = self.text.count("\n")
-        stack = list(node.body) if isinstance(node, FUNCTIONS) or hasattr(node, "body") else []
-        return any(statement.end_lineno > lines for statement in stack)
+        """Whether a definition goes on behind the prompt, with code that runs; with any, where it is bare."""
+        lines = re.split(r"\r\n|\r|\n", self.text.rstrip())
+        end = len(lines), len(lines[-1].encode("utf-8", "surrogatepass"))
+        while isinstance(node, ast.ClassDef):
+            grown = next((member for member in node.body if ends_at(member) > end), None)
+            if grown is None or (grown.lineno, grown.col_offset) >= end:
+                return grown is not None and (self._ends_bare or does_more_behind(node, end))
+            node = grown
+        if not isinstance(node, FUNCTIONS) or ends_at(node.body[-1]) <= end:
+            return False
+        return self._ends_bare or (not self._is_finished and does_more_behind(node, end))
+
+    def indented(self, code: str) -> str | None:
+        """`code` as the body of the bare function that the prompt ends in, where only its margin is missing.
+
+        That is so of statements that return outside of a function, and where the first line alone has lost its margin.
+        """
+        node = self._closed.innermost(self.path) if self.language == "python" and self.is_open else None
+        if not isinstance(node, FUNCTIONS) or not self._ends_bare or len(code) > LONGEST:
+            return None
+        starts = self._closed.offset(node.body[0])
+        margin = self._closed.text[starts:][: node.body[0].col_offset]
+        own = source(code, "python")
+        body = textwrap.indent(code, margin) if own.whole and own.returns else f"{margin}{code.lstrip(LINE_ENDS)}"
+        if margin.strip() or (own.whole and not own.returns) or not self.continues(body):
+            return None
+        return body
 
     def with_method(self, code: str) -> str | None:
         """The prompt's class with `code` in place of its open method, which it says again; None where it is none."""
         head = self._closed
         node = head.definition(self.path[:1]) if isinstance(head, PythonSource) and self.is_open else None
         stub = node.body[-1] if isinstance(node, ast.ClassDef) else None
-        own = source(textwrap.dedent(code), "python") if isinstance(stub, FUNCTIONS) else None
+        own = source(_to_the_left(code, stub.name), "python") if isinstance(stub, FUNCTIONS) else None
         if not isinstance(own, PythonSource) or not isinstance(own.definition((stub.name,)), FUNCTIONS):
             return None
-        return self.text[: head.offset(stub)] + textwrap.indent(own.text, " " * stub.col_offset)
+        before, methods, behind = own.split_methods(stub.name)
+        margin = self.text[head.offset(stub) :][: stub.col_offset]
+        start = head.offset(node)
+        whole = before + self.text[start : head.offset(stub)] + textwrap.indent(methods, margin) + behind
+        return _around_python(self.text[:start], whole)
 
     def join(self, code: str) -> str:
         """The prompt, with `code` behind it that continues it."""
@@ -119,10 +174,23 @@ class Prompt:
         return _around_rust(known, own) if self.language == "rust" else _around_c(known, own)
 
 
+LINE_ENDS = "\r\n"
+RETURN_AT_END = re.compile(r"\breturn[ \t]*\Z")  # its value may follow
+
+
 @lru_cache(1024)
 def prompt_of(text: str, language: str, entry_point: str | None) -> Prompt:
     """What there is to know of a task's prompt, worked out once."""
     return Prompt(text, language, tuple(re.split(r"\.|::", entry_point)) if entry_point else ())
+
+
+def _to_the_left(code: str, name: str) -> str:
+    """Code without the margin of a class: its own, or that of the method `name` and all behind it."""
+    code = textwrap.dedent(code)
+    method = re.search(rf"^[ \t]+(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b", code, re.MULTILINE)
+    if method is None or source(code, "python").whole:
+        return code
+    return code[: method.start()] + textwrap.dedent(code[method.start() :])
 
 
 def _around_python(before: str, code: str) -> str:

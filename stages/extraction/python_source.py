@@ -10,8 +10,11 @@ from functools import cached_property
 LONGEST = 200_000  # characters that are parsed: a tree takes some 500 bytes for each
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 KNOWN = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__builtins__", "__annotations__"}
+DATA = (ast.Constant, ast.JoinedStr, ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)
+EFFECTS = (ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)  # what a statement of values lacks
 OUTPUT = frozenset(("print", "write", "writelines", "stdout", "system", "fdopen"))
-INPUT = frozenset(("input", "raw_input", "stdin", "fdopen", "open", "read"))
+INPUT = frozenset(("input", "raw_input", "stdin", "__stdin__", "fdopen", "open", "read"))
+INPUT_AS_A_WHOLE = frozenset(("open", "read", "readlines"))
 
 
 def parse(text: str) -> ast.Module | None:
@@ -64,7 +67,18 @@ class PythonSource:
     def is_stub(self, path: tuple[str, ...]) -> bool:
         """Whether what defines `path` has no body of its own: a signature that is said again."""
         node = self.definition(path)
-        return node is not None and _is_stub(node)
+        return node is not None and is_stub(node)
+
+    def is_borrowed(self, path: tuple[str, ...]) -> bool:
+        """Whether it gets what `path` begins with from elsewhere, as usage does: by an import, a loop, or itself."""
+        nodes = [node for node in _statements(self._tree) if path[0] in _names(node)] if self._tree and path else []
+        return bool(nodes) and not any(_makes(node, path[0]) for node in nodes)
+
+    @cached_property
+    def returns(self) -> bool:
+        """Whether it returns or yields outside of a function, as a body without its margin does."""
+        nodes = (inner for node in _statements(self._tree) for inner in (node, *_own_nodes(node))) if self._tree else ()
+        return any(isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)) for node in nodes)
 
     @cached_property
     def called(self) -> frozenset[str]:
@@ -97,12 +111,21 @@ class PythonSource:
         return self.runs and not self.missing and bool(self.called & INPUT) and not self.called & OUTPUT
 
     @cached_property
+    def reads(self) -> int:
+        """How many times it mentions what takes input: a function, or a stream that is not replaced."""
+        return sum(name in INPUT for name in _loads(self._tree))
+
+    def begins(self, program: "PythonSource") -> bool:
+        """Whether a program, which reads as well, may go on from where this stops: it takes nothing again."""
+        reads_all = any(name in INPUT_AS_A_WHOLE for name in _loads(self._tree))
+        return not program.reads or not (
+            reads_all or program.reads > self.reads or _stores(self._tree) & _stores(program._tree)
+        )
+
+    @cached_property
     def is_something(self) -> bool:
         """Whether it does more than to state values: a word or a number by itself parses as well."""
-        trivial = (ast.Name, ast.Constant, ast.Attribute, ast.Tuple, ast.UnaryOp, ast.BinOp, ast.List, ast.Compare)
-        return self._tree is not None and any(
-            not (isinstance(node, ast.Expr) and isinstance(node.value, trivial)) for node in self._tree.body
-        )
+        return self._tree is not None and any(not _is_value(node) for node in self._tree.body)
 
     def offset(self, node: ast.AST) -> int:
         """Where the statement begins in the text, with its decorators: the start of its line."""
@@ -140,6 +163,42 @@ class PythonSource:
         end = self._starts[statement.end_lineno] if statement.end_lineno < len(self._starts) else len(self.text)
         text = self.text[self.offset(statement) : end]
         return text if text.endswith("\n") else f"{text}\n"
+
+    def innermost(self, path: tuple[str, ...]) -> ast.AST | None:
+        """What defines the first name of `path`; of a class that ends in a method or class, that one."""
+        node = self.definition(path[:1])
+        while isinstance(node, ast.ClassDef) and isinstance(node.body[-1], (*FUNCTIONS, ast.ClassDef)):
+            node = node.body[-1]
+        return node
+
+    def ends(self, path: tuple[str, ...]) -> bool:
+        """Whether the function that defines `path`, or the last method of its class, returns or raises in the end."""
+        node = self.innermost(path)
+        return isinstance(node, FUNCTIONS) and always_ends(node.body)
+
+    def yields_nothing(self, path: tuple[str, ...]) -> bool:
+        """Whether that function neither returns nor yields anywhere."""
+        node = self.innermost(path)
+        given = (ast.Return, ast.Yield, ast.YieldFrom)
+        return isinstance(node, FUNCTIONS) and not any(isinstance(inner, given) for inner in ast.walk(node))
+
+    def split_methods(self, name: str) -> tuple[str, str, str]:
+        """(before, methods, behind): the functions that are meant for a class, as `name` is, and the lines around them.
+
+        Functions with the same first parameter are methods, and such as have a decorator that says so.
+        """
+        own = self.definition((name,))
+        me = _first_parameter(own)
+        if own not in self.statements:
+            return "", self.text, ""
+        around, methods, at = [], [], 0
+        for node in self.statements:
+            if isinstance(node, FUNCTIONS) and (node is own or _is_method(node, me)):
+                start, lines = self.offset(node), self.lines_of(node)
+                around.append(self.text[at:start])
+                methods.append(lines)
+                at = start + len(lines)
+        return around[0], "".join(methods), "".join([*around[1:], self.text[at:]])
 
     @property
     def last(self) -> ast.AST | None:
@@ -196,6 +255,22 @@ def _targets(nodes: list[ast.AST]) -> list[str]:
     return names
 
 
+def _makes(node: ast.stmt, name: str) -> bool:
+    """Whether a statement that binds a name defines it: no data, nothing imported, nor made of the name itself."""
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return isinstance(node, (*FUNCTIONS, ast.ClassDef))
+    if isinstance(node.value, DATA):
+        return False
+    stack: list[ast.AST] = [node.value] if node.value else []
+    while stack:
+        inner = stack.pop()
+        if isinstance(inner, ast.Name) and inner.id == name:
+            return False
+        if not isinstance(inner, ast.Lambda):  # which may call itself
+            stack += ast.iter_child_nodes(inner)
+    return True
+
+
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a statement but for those of its inner statements: its tests, values and targets."""
     stack = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
@@ -205,9 +280,13 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
         stack += [child for child in ast.iter_child_nodes(found) if not isinstance(child, ast.stmt)]
 
 
-def _is_stub(node: ast.AST) -> bool:
+def is_stub(node: ast.AST | None) -> bool:
+    """Whether a function, or all of a class, has no body of its own. A class without methods may inherit them."""
     if isinstance(node, ast.ClassDef):
-        return all(_is_stub(n) if isinstance(n, (*FUNCTIONS, ast.ClassDef)) else _is_idle(n) for n in node.body)
+        inherits = any(not (isinstance(base, ast.Name) and base.id == "object") for base in node.bases)
+        if inherits and not any(isinstance(n, FUNCTIONS) for n in node.body):
+            return False
+        return all(is_stub(n) if isinstance(n, (*FUNCTIONS, ast.ClassDef)) else _is_idle(n) for n in node.body)
     return isinstance(node, FUNCTIONS) and all(_is_idle(n) for n in node.body)
 
 
@@ -219,9 +298,87 @@ def _is_idle(node: ast.AST) -> bool:
     return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
+def _is_value(node: ast.stmt) -> bool:
+    """Whether a statement only states a value, or a type without one: prose such as `Answer: 42` reads like it."""
+    if isinstance(node, ast.AnnAssign):
+        return node.value is None
+    return isinstance(node, ast.Expr) and not any(isinstance(inner, EFFECTS) for inner in ast.walk(node.value))
+
+
+def always_ends(body: list[ast.stmt]) -> bool:
+    """Whether no statement behind `body` would run: every way through it returns or raises, or it never ends."""
+    stack = [body]
+    while stack:
+        last = stack.pop()[-1]
+        if isinstance(last, (ast.Return, ast.Raise)):
+            continue
+        if isinstance(last, ast.If) and last.orelse:
+            stack += [last.body, last.orelse]
+        elif isinstance(last, (ast.With, ast.AsyncWith)):
+            stack.append(last.body)
+        elif isinstance(last, (ast.Try, ast.TryStar)):
+            stack += [last.orelse or last.body, *(handler.body for handler in last.handlers)]
+        elif isinstance(last, ast.Match) and any(_catches_all(case) for case in last.cases):
+            stack += [case.body for case in last.cases]
+        elif not (isinstance(last, ast.While) and _never_ends(last)):
+            return False
+    return True
+
+
+def _catches_all(case: ast.match_case) -> bool:
+    return case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
+
+
+def _never_ends(loop: ast.While) -> bool:
+    endless = isinstance(loop.test, ast.Constant) and bool(loop.test.value)
+    return endless and not any(isinstance(node, ast.Break) for node in ast.walk(loop))
+
+
+def does_more_behind(node: ast.AST, end: tuple[int, int]) -> bool:
+    """Whether a statement in `node` that ends behind `end` (line, column in bytes) does more than to state values."""
+    return any(
+        isinstance(inner, ast.stmt)
+        and not hasattr(inner, "body")
+        and ends_at(inner) > end
+        and not (_is_idle(inner) or _is_value(inner))
+        for inner in ast.walk(node)
+    )
+
+
+def ends_at(node: ast.stmt) -> tuple[int, int]:
+    """Where a statement ends: line, column in bytes."""
+    return node.end_lineno, node.end_col_offset
+
+
+def _first_parameter(node: ast.AST) -> str | None:
+    names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)] if isinstance(node, FUNCTIONS) else []
+    return names[0] if names else None
+
+
+def _is_method(node: ast.AST, me: str | None) -> bool:
+    marks = {decorator.id for decorator in node.decorator_list if isinstance(decorator, ast.Name)}
+    return bool(marks & {"staticmethod", "classmethod", "property"}) or (me == "self" and _first_parameter(node) == me)
+
+
 def _words(tree: ast.AST | None) -> frozenset[str]:
     nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.Name, ast.Attribute))] if tree else []
     return frozenset(n.id if isinstance(n, ast.Name) else n.attr for n in nodes)
+
+
+def _loads(tree: ast.AST | None) -> list[str]:
+    """Words of the names and attributes whose values are used, and of what is imported from modules."""
+    nodes = list(ast.walk(tree)) if tree else []
+    found = [
+        n.id if isinstance(n, ast.Name) else n.attr
+        for n in nodes
+        if isinstance(getattr(n, "ctx", None), ast.Load) and isinstance(n, (ast.Name, ast.Attribute))
+    ]
+    return found + [alias.name for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names if alias.asname]
+
+
+def _stores(tree: ast.AST | None) -> set[str]:
+    """All names that are assigned to, in functions as well."""
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} if tree else set()
 
 
 def _missing(tree: ast.Module) -> frozenset[str]:

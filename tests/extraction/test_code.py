@@ -53,7 +53,7 @@ def test_longest_block_where_nothing_is_to_be_defined() -> None:
         "```python\nprint(1)\n```\n```python\nprint(1 + 1)\n```\n```sh\npython add.py --with many arguments\n```"
     )
     assert code(completion, entry_point=None) == "print(1 + 1)\n"
-    assert code("```a\n1\n```\n```b\n2\n```", entry_point=None) == "2\n"
+    assert code("```a\nx = 1\n```\n```b\nx = 2\n```", entry_point=None) == "x = 2\n"
 
 
 def test_prompt_is_put_before_its_continuation() -> None:
