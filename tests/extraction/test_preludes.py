@@ -4,6 +4,7 @@ import pytest
 
 from stages.common.records import Task
 from stages.extraction.code import extract_code
+from stages.extraction.definitions import without_main
 
 HEADS = {
     "python": 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Sum."""\n',
@@ -177,3 +178,36 @@ def test_a_definition_with_an_error_is_no_continuation(language: str) -> None:
 def test_a_prototype_is_no_definition() -> None:
     found = code_of("int total(int x);\n    return x;\n}\n", "cpp", CPP)
     assert found.startswith(CPP)
+
+
+def test_documentation_is_part_of_an_item() -> None:
+    """What is blanked out or moved takes its documentation along, and that of the entry point stays with it."""
+    code = "fn total(x: i32) -> i32 { x }\n/// Shows it.\n#[allow(dead_code)] // so\n/** Once. */\nfn main() { total(1); }\n"
+    assert without_main(code, "rust") == code
+    code = code.replace("#[allow(dead_code)] // so\n", "")
+    assert without_main(code, "rust").strip() == "fn total(x: i32) -> i32 { x }"
+    prompt = "/// Helps.\nfn help(x: i32) -> i32 { x }\n/// Sums.\nfn total(x: i32) -> i32 {\n"
+    found = code_of("fn total(x: i32) -> i32 { help(x) }\n", "rust", prompt)
+    assert found.count("/// Helps.\nfn help") == 1 and "Sums" not in found
+
+
+INNER = "mod inner {\n    pub fn total(x: i32) -> i32 { x }\n    pub struct P;\n}\n"
+
+
+@pytest.mark.parametrize(
+    "use", ["pub use inner::total;", "use self::inner::{P, total};", "use inner::*;", "use inner::P as total;"]
+)
+def test_a_use_may_define(use: str) -> None:
+    for code in (INNER + use, f"{use}\n{INNER}", f"```rust\n{INNER}{use}\n```"):
+        assert "fn total(xs" not in code_of(code, "rust")
+
+
+def test_a_use_of_others_is_no_definition() -> None:
+    code = f"```rust\n{FULL['rust']}```\n```rust\nuse solution::total;\nuse inner2::total as total;\n```\n"
+    assert FULL["rust"] in code_of(code, "rust")
+
+
+@pytest.mark.parametrize("language", ["c", "cpp", "rust"])
+@pytest.mark.parametrize("code", ["}", "}\n", " };\n", "// done\n}", "/* x */ }\n}", "```\n}\n```"])
+def test_a_closing_bracket_is_no_code(code: str, language: str) -> None:
+    assert code_of(code, language) == ""
