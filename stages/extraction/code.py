@@ -9,9 +9,11 @@ from stages.common.records import Task
 from stages.common.thinking import drop_thinking
 from stages.extraction.definitions import Source, UnknownSource, source
 from stages.extraction.fences import RUN, Block, Reader
+from stages.extraction.pieces import put_together
 from stages.extraction.prelude import Prompt, prompt_of
 from stages.extraction.python_source import PythonSource
 from stages.extraction.tags import TAGS, is_no_program
+from stages.extraction.tree_source import GRAMMARS
 
 BYTE_ORDER_MARK = re.compile(r"(\A|\n)\ufeff+")
 WORD = re.compile(r"[^\W\d]\w*")
@@ -158,10 +160,11 @@ class Choice:
             return not self._source(code).is_empty and self.prompt.continues(code)
 
         if (code := self._last(blocks, lambda code: full(code) or goes_on(code))) is not None:
-            return self._with_helpers(code, blocks)
+            return self._with_pieces(self._with_helpers(code, blocks), blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
-        return self._last(blocks, lambda code: self._source(code).defines(self.path))
+        code = self._last(blocks, lambda code: self._source(code).defines(self.path))
+        return None if code is None else self._with_pieces(code, blocks)
 
     def _with_helpers(self, code: str, blocks: Sequence[Block]) -> str:
         """Python code behind the blocks that bind names which it uses and lacks: answers go step by step."""
@@ -177,6 +180,13 @@ class Choice:
         joined = "\n".join([*steps, code])
         return joined if steps and self._source(joined).whole else code
 
+    def _with_pieces(self, code: str, blocks: Sequence[Block]) -> str:
+        """Code in C, C++ or Rust that does not go on from the prompt, with the other blocks that it needs."""
+        if self.language not in GRAMMARS or (self.path and self.prompt.continues(code)):
+            return code
+        own = [block.content for block in blocks if not block.inline and block.language in ("", self.language)]
+        return put_together(code, own, self.language, self.path)
+
     def _program(self, blocks: Sequence[Block]) -> str | None:
         """The last block that is a whole program; pieces of one are joined."""
         own = [block.content for block in blocks if block.language == self.language and block.content.strip()]
@@ -186,7 +196,9 @@ class Choice:
             joined = "\n".join(own if code is None else [*begun, code])
             if len(own) > 1 and self._source(joined).whole and self._is_wanted(self._source(joined)):
                 return joined
-        return code if code is not None else self._last(blocks, lambda code: self._source(code).is_program)
+        if code is not None:
+            return self._with_pieces(code, blocks)
+        return self._last(blocks, lambda code: self._source(code).is_program)
 
     def _whole(self, code: str) -> str:
         """Code with what the prompt brings to it."""
