@@ -125,8 +125,10 @@ class Choice:
             return ""
         choose = self._defining if self.path else self._program
         code = choose(blocks)
+        if code is None and self.path:
+            code = self._last(blocks, lambda code: self.prompt.with_method(code) is not None)
         if code is not None:
-            return code
+            return self._with_pieces(code, blocks)
         real = [block for block in blocks if not block.inline] or blocks
         own = [block.content for block in real if block.language == self.language]
         return max(own, key=len) if own else real[-1].content
@@ -160,11 +162,10 @@ class Choice:
             return not self._source(code).is_empty and self.prompt.continues(code)
 
         if (code := self._last(blocks, lambda code: full(code) or goes_on(code))) is not None:
-            return self._with_pieces(self._with_helpers(code, blocks), blocks)
+            return self._with_helpers(code, blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
-        code = self._last(blocks, lambda code: self._source(code).defines(self.path))
-        return None if code is None else self._with_pieces(code, blocks)
+        return self._last(blocks, lambda code: self._source(code).defines(self.path))
 
     def _with_helpers(self, code: str, blocks: Sequence[Block]) -> str:
         """Python code behind the blocks that bind names which it uses and lacks: answers go step by step."""
@@ -196,9 +197,7 @@ class Choice:
             joined = "\n".join(own if code is None else [*begun, code])
             if len(own) > 1 and self._source(joined).whole and self._is_wanted(self._source(joined)):
                 return joined
-        if code is not None:
-            return self._with_pieces(code, blocks)
-        return self._last(blocks, lambda code: self._source(code).is_program)
+        return code if code is not None else self._last(blocks, lambda code: self._source(code).is_program)
 
     def _whole(self, code: str) -> str:
         """Code with what the prompt brings to it."""

@@ -8,8 +8,9 @@ from functools import cached_property, lru_cache
 
 from stages.extraction import c_prelude
 from stages.extraction.definitions import Source, UnknownSource, source
+from stages.extraction.methods import framed
 from stages.extraction.python_source import FUNCTIONS, PythonSource
-from stages.extraction.tree_source import COMMENT, Item, TreeSource, imports
+from stages.extraction.tree_source import COMMENT, GRAMMARS, Item, TreeSource, imports
 
 BODIES = ("", "    pass\n", "        pass\n", "            pass\n", "\tpass\n", "\t\tpass\n", "  pass\n", " pass\n")
 CLOSINGS = ("", "\n}", "\n}\n}", "\n};", "\n}\n};", "\n}\n}\n}", "{}", ";")
@@ -92,6 +93,9 @@ class Prompt:
 
     def with_method(self, code: str) -> str | None:
         """The prompt's class with `code` in place of its open method, which it says again; None where it is none."""
+        if self.language in GRAMMARS:
+            found = framed(self.text, self.language, self.path, code)
+            return found and self._put_behind(found[0], found[1]) + found[2]
         head = self._closed
         node = head.definition(self.path[:1]) if isinstance(head, PythonSource) and self.is_open else None
         stub = node.body[-1] if isinstance(node, ast.ClassDef) else None
@@ -110,7 +114,9 @@ class Prompt:
             return code
         if self.language == "python":
             return _around_python(self.before, code)
-        known = source(self.before, self.language)
+        return self._put_behind(source(self.before, self.language), code)
+
+    def _put_behind(self, known: Source | UnknownSource, code: str) -> str:
         own = source(code, self.language)
         if not isinstance(known, TreeSource) or not isinstance(own, TreeSource):
             return code

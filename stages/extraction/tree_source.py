@@ -39,6 +39,9 @@ C_HEAD = (
 )
 TEMPLATE = re.compile(r"<[^<>]{0,100}>::")
 TYPES = {"struct_specifier", "class_specifier", "union_specifier", "enum_specifier"}
+METHOD_LISTS = {"field_declaration_list", "declaration_list"}
+RUST_METHODS = {"function_item", "function_signature_item"}
+METHODS = RUST_METHODS | {"function_definition", "field_declaration"}
 BODIES = {"compound_statement", "try_statement", "block"}
 RUST_ITEMS = {
     "function_item",
@@ -74,6 +77,16 @@ class Item:
     stub: bool = False
     promised: tuple[str, ...] = ()
     owner: str = ""  # the type that an `impl` is of
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method in a class, an `impl` or a trait. `stub`: it has no body, or an empty one."""
+
+    name: str
+    start: int
+    end: int
+    stub: bool
 
 
 class _Reader:
@@ -198,6 +211,17 @@ class TreeSource:
         """Whether it defines anything."""
         return bool(self.items)
 
+    def methods(self, item: Item) -> list[Method]:
+        """The methods that stand in a class or `impl`, in their order."""
+        found, stack = [], [self._root] if self._root else []
+        while stack:
+            node = stack.pop()
+            if node.type in METHOD_LISTS and item.start <= node.start_byte < item.end:
+                found += (_method(child, self.data) for child in node.named_children if child.type in METHODS)
+            elif node.start_byte < item.end and node.end_byte > item.start:
+                stack += reversed(node.named_children)
+        return [method for method in found if method]
+
     def without(self, items: "list[Item] | tuple[Item, ...]") -> str:
         """The text with these items blanked out, on the same lines."""
         data = bytearray(self.data)
@@ -224,6 +248,17 @@ def _c_items(root: "Node", data: bytes) -> Iterator[Item]:
             yield Item(inner.type, names, node.start_byte, end.end_byte, declared, members, stub, promised)
         if node.type in CONTAINERS:
             stack += reversed(node.children)
+
+
+def _method(node: "Node", data: bytes) -> Method | None:
+    body = node.child_by_field_name("body")
+    if node.type in RUST_METHODS:
+        name = node.child_by_field_name("name")
+        stub = body is None or _is_rust_stub(body, data)
+        return Method(_text(name, data), node.start_byte, node.end_byte, stub) if name else None
+    name, is_function = _declared(node.child_by_field_name("declarator"), data)
+    stub = _is_idle(body) if node.type == "function_definition" else True
+    return Method(name, node.start_byte, node.end_byte, stub) if name and is_function else None
 
 
 def _is_idle(body: "Node | None") -> bool:
