@@ -84,14 +84,17 @@ CL = {
 }
 BOOLEANS = {"bool": "_Bool", "true": "1", "false": "0"}  # of C before they were keywords
 
+# What other macros of the headers expand to, so that no solution may change it: INT_MIN is made of INT_MAX.
+EXPANSIONS = frozenset(ANYWHERE) | frozenset(GNU) | {"_Bool", "NULL"}
+
 
 def restored(undone: Iterable[str], tests: CText, own: dict[str, str] = GNU) -> str:
-    """Definitions of those macros that have been taken back and that the tests use and do not define; `own`: those of
-    the compiler's family."""
+    """Definitions of those macros that have been taken back and that the tests do not define; `own`: those of the
+    compiler's family."""
     cpp = tests.language == "cpp"
     null = {"NULL": ("__null" if own is GNU else "0") if cpp else "((void *)0)"}
-    booleans = {} if cpp or tests.year >= 23 else BOOLEANS
+    booleans = {} if cpp or tests.year >= 23 else {name: BOOLEANS[name] for name in BOOLEANS.keys() & tests.words}
     known = {**ANYWHERE, **own, **null, **booleans}
-    names = sorted((known.keys() & set(undone) & tests.words) - tests.macros)
+    names = sorted((known.keys() & set(undone)) - tests.macros)
     spaces = {name: "" if known[name].startswith("(type") else " " for name in names}
     return "".join(f"#define {name}{spaces[name]}{known[name]}\n" for name in names)

@@ -79,7 +79,7 @@ class MsvcSsh(Verifier):
             raise InputError("test text in C: msvc_ssh runs C with cases only")
 
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
-        """Compile over there; run there where that is asked for. A main beside tests is left out, as gcc's judge does."""
+        """Compile over there; run there where that is asked for. Beside tests, an answer's main is left out."""
         if task.tests.strip():
             code = without_main(code, task.language)
         source = inspect(code)
