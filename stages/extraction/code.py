@@ -9,9 +9,11 @@ from stages.common.records import Task
 from stages.common.thinking import drop_thinking
 from stages.extraction.definitions import Source, UnknownSource, reads_input, source
 from stages.extraction.fences import RUN, Block, Reader
+from stages.extraction.pieces import put_together
 from stages.extraction.prelude import Prompt, prompt_of
 from stages.extraction.python_source import PythonSource
 from stages.extraction.tags import TAGS, is_no_program
+from stages.extraction.tree_source import GRAMMARS
 
 BYTE_ORDER_MARK = re.compile(r"(\A|\n)\ufeff+")
 WORD = re.compile(r"[^\W\d]\w*")
@@ -130,8 +132,10 @@ class Choice:
             return ""
         choose = self._defining if self.path else self._program
         code = choose(blocks)
+        if code is None and self.path:
+            code = self._last(blocks, lambda code: self.prompt.with_method(code) is not None)
         if code is not None:
-            return code
+            return self._with_pieces(code, blocks)
         real = [block for block in blocks if not block.inline] or blocks
         own = [block.content for block in real if block.language == self.language]
         return max(own, key=len) if own else real[-1].content
@@ -216,6 +220,13 @@ class Choice:
                 (behind if passed and step.missing & found.bound.keys() else before).append(content)
         joined = "\n".join([*before, code, *behind])
         return joined if len(joined) > len(code) and self._source(joined).whole else code
+
+    def _with_pieces(self, code: str, blocks: Sequence[Block]) -> str:
+        """Code in C, C++ or Rust that does not go on from the prompt, with the other blocks that it needs."""
+        if self.language not in GRAMMARS or (self.path and self.prompt.continues(code)):
+            return code
+        own = [block.content for block in blocks if not block.inline and block.language in ("", self.language)]
+        return put_together(code, own, self.language, self.path)
 
     def _program(self, blocks: Sequence[Block]) -> str | None:
         """The last block that is a whole program; pieces of one are joined."""

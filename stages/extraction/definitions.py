@@ -7,7 +7,7 @@ from stages.extraction.python_source import PythonSource
 from stages.extraction.tree_source import GRAMMARS, TreeSource
 
 Source = PythonSource | TreeSource
-RUST_MAIN = re.compile(rb"(?:pub\s+)?fn\s+main\s*\(\s*\)")
+RUST_MAIN = re.compile(rb"(?:\s+|//[^\n]*+\n?|/\*(?s:.*?)\*/)*+(?:pub\s+)?fn\s+main\s*\(\s*\)")
 REMEMBERED = 64  # texts: an answer's candidates are looked at several times
 COMMENTS = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 READS = re.compile(

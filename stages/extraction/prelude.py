@@ -3,11 +3,12 @@
 import ast
 import re
 import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from stages.extraction import c_prelude
 from stages.extraction.definitions import Source, UnknownSource, source
+from stages.extraction.methods import framed
 from stages.extraction.python_source import (
     FUNCTIONS,
     LONGEST,
@@ -17,12 +18,10 @@ from stages.extraction.python_source import (
     ends_at,
     is_stub,
 )
-from stages.extraction.tree_source import Item, TreeSource, imports
+from stages.extraction.tree_source import COMMENT, GRAMMARS, Item, TreeSource, imports
 
-COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 BODIES = ("", "    pass\n", "        pass\n", "            pass\n", "\tpass\n", "\t\tpass\n", "  pass\n", " pass\n")
 CLOSINGS = ("", "\n}", "\n}\n}", "\n};", "\n}\n};", "\n}\n}\n}", "{}", ";")
-USING = re.compile(r"using\s+namespace\s+\w+(?:::\w+)*\s*;")
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,9 @@ class Prompt:
 
     def with_method(self, code: str) -> str | None:
         """The prompt's class with `code` in place of its open method, which it says again; None where it is none."""
+        if self.language in GRAMMARS:
+            found = framed(self.text, self.language, self.path, code)
+            return found and self._put_behind(found[0], found[1]) + found[2]
         head = self._closed
         node = head.definition(self.path[:1]) if isinstance(head, PythonSource) and self.is_open else None
         stub = node.body[-1] if isinstance(node, ast.ClassDef) else None
@@ -167,11 +169,13 @@ class Prompt:
             return code
         if self.language == "python":
             return _around_python(self.before, code)
-        known = source(self.before, self.language)
+        return self._put_behind(source(self.before, self.language), code)
+
+    def _put_behind(self, known: Source | UnknownSource, code: str) -> str:
         own = source(code, self.language)
         if not isinstance(known, TreeSource) or not isinstance(own, TreeSource):
             return code
-        return _around_rust(known, own) if self.language == "rust" else _around_c(known, own)
+        return _around_rust(known, own) if self.language == "rust" else c_prelude.around(known, own, self.path)
 
 
 LINE_ENDS = "\r\n"
@@ -203,21 +207,6 @@ def _around_python(before: str, code: str) -> str:
     if isinstance(known, PythonSource) and known.whole and (first := known.future_end()):
         return code[:end] + before[first:] + code[end:]
     return code[:end] + before + code[end:]
-
-
-def _around_c(known: TreeSource, own: TreeSource) -> str:
-    """What is missing goes to the front, so that lines, pragmas and macros keep their order.
-
-    `using namespace` goes behind code that qualifies its names: it may have names of its own that would clash.
-    """
-    missing = [item for item in known.items if not _is_there(known, item, own)]
-    usings = [item for item in missing if USING.fullmatch(_words(known, item))]
-    others = [item for item in missing if item not in usings]
-    helpers = any(item.names and not item.kind.startswith("preproc") for item in others)
-    late = usings if "std::" in own.text and not helpers else []
-    front = _lines(known, [item for item in missing if item not in late])
-    behind = _lines(known, late)
-    return front + own.text + (f"\n{behind}" if behind else "")
 
 
 def _around_rust(known: TreeSource, own: TreeSource) -> str:
@@ -264,16 +253,4 @@ def _text(text: TreeSource, item: Item) -> str:
 
 
 def _words(text: TreeSource, item: Item) -> str:
-    return (
-        re.sub(r"\s+", "", _text(text, item)) if not USING.fullmatch(_text(text, item).strip()) else _text(text, item)
-    )
-
-
-def _lines(text: TreeSource, items: Iterable[Item]) -> str:
-    """Items in their order, each on lines of its own; an item that lies in another comes with that one."""
-    parts, end = [], 0
-    for item in items:
-        if item.start >= end:
-            parts.append(_text(text, item).rstrip("\n") + "\n")
-            end = item.end
-    return "".join(parts)
+    return re.sub(r"\s+", "", _text(text, item))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
+from stages.extraction.tree_names import used_names
+
 if TYPE_CHECKING:
     from tree_sitter import Language, Node
 
@@ -15,6 +17,7 @@ LONGEST = 100_000  # characters that are parsed: no judge takes longer programs
 CHUNK = 1024  # bytes
 # Some tokens have the lexer look at all that follows, once for each of them: what it may read in total is bounded.
 READ_AGAIN, READ_AT_LEAST = 12, 50_000
+BYTES_A_STEP, STEPS_AT_LEAST = 4, 5000  # of the parser, at most
 
 CONTAINERS = {
     "preproc_if",
@@ -26,12 +29,20 @@ CONTAINERS = {
     "namespace_definition",
     "ERROR",
 }
+COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+CLOSING = " \t\r\n\f\v};"
+OUTER_DOC = (b"///", b"/**")
+NO_DOC = (b"////", b"/***", b"/**/")
 RUST_HEAD = r"^(?:pub(?:\([^()\n]*\))?[ \t]+)?(?:(?:async|unsafe|const)[ \t]+)*fn[ \t]+NAME\b"
 C_HEAD = (
     r"^(?!(?:return|else|if|while|for|switch|case|do|throw)\b)[A-Za-z_][\w \t:<>,*&]{0,200}?[ \t*&]NAME[ \t]*"
     r"\([^;{}]{0,500}\)[\s\w]{0,40}\{"
 )
+TEMPLATE = re.compile(r"<[^<>]{0,100}>::")
 TYPES = {"struct_specifier", "class_specifier", "union_specifier", "enum_specifier"}
+METHOD_LISTS = {"field_declaration_list", "declaration_list"}
+RUST_METHODS = {"function_item", "function_signature_item"}
+METHODS = RUST_METHODS | {"function_definition", "field_declaration"}
 BODIES = {"compound_statement", "try_statement", "block"}
 RUST_ITEMS = {
     "function_item",
@@ -47,12 +58,15 @@ RUST_ITEMS = {
     "extern_crate_declaration",
 }
 
+RUST_TYPES = {"struct_item", "enum_item", "union_item"}
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One item of a file: its grammar's word for it, the names it defines, where it lies, in bytes.
 
-    `declared` are names that it mentions as those of functions defined elsewhere, `members` names of methods in it.
+    `declared` are names that it mentions as those of functions defined elsewhere, `members` names of methods in it,
+    `promised` those of methods that a class declares and leaves to be defined elsewhere.
     """
 
     kind: str
@@ -62,6 +76,18 @@ class Item:
     declared: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     stub: bool = False
+    promised: tuple[str, ...] = ()
+    owner: str = ""  # the type that an `impl` is of
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method in a class, an `impl` or a trait. `stub`: it has no body, or an empty one."""
+
+    name: str
+    start: int
+    end: int
+    stub: bool
 
 
 class _Reader:
@@ -70,7 +96,15 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._left = READ_AGAIN * len(data) + READ_AT_LEAST
+        self._steps = len(data) // BYTES_A_STEP + STEPS_AT_LEAST
         self.spent = False
+
+    def progress(self, _: object) -> bool:
+        """Whether the parser is to stop: it tells of its progress now and then. Ordinary code takes 0.02 steps a byte,
+        text that is made to be read in many ways at once hundreds of times that."""
+        self._steps -= 1
+        self.spent |= self._steps < 0
+        return self.spent
 
     def __call__(self, offset: int, _: object) -> bytes:
         chunk = self._data[offset : offset + CHUNK]
@@ -94,7 +128,7 @@ def parse(data: bytes, language: str) -> "Node | None":
         return None
     reader = _Reader(data)
     try:
-        tree = Parser(_grammar(language)).parse(reader, progress_callback=lambda *_: reader.spent)
+        tree = Parser(_grammar(language)).parse(reader, progress_callback=reader.progress)
     except ValueError:  # it was stopped
         return None
     return None if reader.spent else tree.root_node
@@ -111,10 +145,12 @@ class TreeSource:
 
     @cached_property
     def is_empty(self) -> bool:
-        """Whether it holds nothing but white space and comments."""
+        """Whether it holds nothing but white space, comments, and brackets that close what is not open."""
         if self._root is None:
             return not self.text.strip()
-        return all(node.type.endswith("comment") for node in self._root.children)
+        if all(node.type.endswith("comment") for node in self._root.children):
+            return True
+        return not COMMENT.sub("", self.text).strip(CLOSING)
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
@@ -149,9 +185,25 @@ class TreeSource:
         return re.compile(head.replace("NAME", re.escape(name)), re.MULTILINE)
 
     def is_stub(self, path: tuple[str, ...]) -> bool:
-        """Whether what defines `path` has an empty body."""
+        """Whether what defines `path` has an empty body, or is a type whose methods are elsewhere."""
         found = self.definition(path)
-        return found is not None and found.stub
+        return found is not None and (found.stub or bool(self.lacking(found)))
+
+    def lacking(self, item: Item) -> tuple[str, ...]:
+        """The methods of a type, as `Type::method`, that it leaves to be defined and that are not defined here.
+
+        A type of Rust without any `impl` lacks all, `Type::`.
+        """
+        if item.kind in RUST_TYPES:
+            known = any(other.kind == "impl_item" and other.owner in item.names for other in self.items)
+            return () if known or not item.names else (f"{item.names[0]}::",)
+        promised = (f"{item.names[0]}::{name}" for name in item.promised if item.names)
+        return tuple(name for name in promised if name not in self.names)
+
+    @cached_property
+    def used(self) -> frozenset[str]:
+        """Names that it uses, but for local ones."""
+        return used_names(self._root, self.data) if self._root else frozenset()
 
     @property
     def is_program(self) -> bool:
@@ -167,6 +219,17 @@ class TreeSource:
     def is_something(self) -> bool:
         """Whether it defines anything."""
         return bool(self.items)
+
+    def methods(self, item: Item) -> list[Method]:
+        """The methods that stand in a class or `impl`, in their order."""
+        found, stack = [], [self._root] if self._root else []
+        while stack:
+            node = stack.pop()
+            if node.type in METHOD_LISTS and item.start <= node.start_byte < item.end:
+                found += (_method(child, self.data) for child in node.named_children if child.type in METHODS)
+            elif node.start_byte < item.end and node.end_byte > item.start:
+                stack += reversed(node.named_children)
+        return [method for method in found if method]
 
     def without(self, items: "list[Item] | tuple[Item, ...]") -> str:
         """The text with these items blanked out, on the same lines."""
@@ -188,21 +251,32 @@ def _c_items(root: "Node", data: bytes) -> Iterator[Item]:
         node = stack.pop()
         inner = node.named_children[-1] if node.type == "template_declaration" and node.named_children else node
         if node.is_named and node.type not in ("comment", "ERROR"):
-            names, declared, members = _c_names(inner, data)
+            names, declared, members, promised = _c_names(inner, data)
             stub = inner.type == "function_definition" and _is_idle(inner.child_by_field_name("body"))
             end = stack[-1] if stack and stack[-1].type == ";" else node
-            yield Item(inner.type, names, node.start_byte, end.end_byte, declared, members, stub)
+            yield Item(inner.type, names, node.start_byte, end.end_byte, declared, members, stub, promised)
         if node.type in CONTAINERS:
             stack += reversed(node.children)
+
+
+def _method(node: "Node", data: bytes) -> Method | None:
+    body = node.child_by_field_name("body")
+    if node.type in RUST_METHODS:
+        name = node.child_by_field_name("name")
+        stub = body is None or _is_rust_stub(body, data)
+        return Method(_text(name, data), node.start_byte, node.end_byte, stub) if name else None
+    name, is_function = _declared(node.child_by_field_name("declarator"), data)
+    stub = _is_idle(body) if node.type == "function_definition" else True
+    return Method(name, node.start_byte, node.end_byte, stub) if name and is_function else None
 
 
 def _is_idle(body: "Node | None") -> bool:
     return body is not None and all(node.type == "comment" for node in body.named_children)
 
 
-def _c_names(node: "Node", data: bytes) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """(defined, declared, members) of one item."""
-    defined, declared, members = [], [], []
+def _c_names(node: "Node", data: bytes) -> tuple[tuple[str, ...], ...]:
+    """(defined, declared, members, promised) of one item."""
+    defined, declared, members, promised = [], [], [], ()
     kind = node.type
     specifier = node if kind in TYPES else node.child_by_field_name("type")
     if specifier is not None and specifier.type in TYPES and (body := specifier.child_by_field_name("body")):
@@ -214,6 +288,7 @@ def _c_names(node: "Node", data: bytes) -> tuple[tuple[str, ...], tuple[str, ...
             if child.child_by_field_name("body") is not None
             for declarator in child.children_by_field_name("declarator")
         ]
+        promised = tuple(_promised(body, data))
     if kind in ("preproc_def", "preproc_function_def", "alias_declaration", "concept_definition"):
         defined += [_text(name, data)] if (name := node.child_by_field_name("name")) else []
     for declarator in node.children_by_field_name("declarator"):
@@ -222,14 +297,32 @@ def _c_names(node: "Node", data: bytes) -> tuple[tuple[str, ...], tuple[str, ...
         if name:
             is_prototype = is_function and not (kind == "function_definition" and has_body)
             (declared if is_prototype and declarator.type != "init_declarator" else defined).append(name)
-    return tuple(defined), tuple(declared), tuple(members)
+    return tuple(TEMPLATE.sub("::", name) for name in defined), tuple(declared), tuple(members), promised
+
+
+def _promised(body: "Node", data: bytes) -> Iterator[str]:
+    """The methods that a class declares without a body, but for pure virtual ones."""
+    for child in body.named_children:
+        if child.type in ("field_declaration", "declaration") and child.child_by_field_name("default_value") is None:
+            for declarator in child.children_by_field_name("declarator"):
+                name, is_function = _declared(declarator, data)
+                inner = declarator.child_by_field_name("declarator")
+                if name and is_function and not (inner and inner.type == "parenthesized_declarator"):
+                    yield name
 
 
 def _declared(node: "Node | None", data: bytes) -> tuple[str, bool]:
     """The name that a declarator declares, and whether it is a function's."""
     is_function = pointer = False
     while node is not None:
-        if node.type in ("identifier", "field_identifier", "type_identifier", "operator_name", "qualified_identifier"):
+        if node.type in (
+            "identifier",
+            "field_identifier",
+            "type_identifier",
+            "operator_name",
+            "qualified_identifier",
+            "destructor_name",
+        ):
             return "".join(_text(node, data).split()), is_function
         if node.type == "function_declarator":
             is_function = not pointer
@@ -240,32 +333,61 @@ def _declared(node: "Node | None", data: bytes) -> tuple[str, bool]:
 
 
 def _rust_items(root: "Node", data: bytes) -> Iterator[Item]:
+    """An item begins at its attributes and documentation."""
     stack = list(reversed(root.children))
     start: int | None = None
+    found, inner = [], {}
     while stack:
         node = stack.pop()
         if node.type == "ERROR":
             stack += reversed(node.children)
-            continue
-        if node.type == "attribute_item":
+        elif node.type == "attribute_item" or _is_documentation(node, data):
             start = node.start_byte if start is None else start
-            continue
-        if node.is_named and not node.type.endswith("comment"):
-            yield _rust_item(node, data, node.start_byte if start is None else start)
+        elif node.is_named and not node.type.endswith("comment"):
+            if node.type == "mod_item":
+                inner |= _modules(node, data)
+            found.append((node, node.start_byte if start is None else start))
             start = None
+    return (_rust_item(node, data, start, inner) for node, start in found)
 
 
-def _rust_item(node: "Node", data: bytes, start: int) -> Item:
+def _is_documentation(node: "Node", data: bytes) -> bool:
+    begin = data[node.start_byte : node.start_byte + 4] if node.type.endswith("comment") else b""
+    return begin.startswith(OUTER_DOC) and not begin.startswith(NO_DOC)
+
+
+def _modules(node: "Node", data: bytes) -> dict[str, tuple[str, ...]]:
+    """The name of a module with a body, and the names of the items in it."""
+    name, body = node.child_by_field_name("name"), node.child_by_field_name("body")
+    if not name or not body:
+        return {}
+    inner = (child.child_by_field_name("name") for child in body.named_children if child.type in RUST_ITEMS)
+    return {_text(name, data): tuple(_text(child, data) for child in inner if child)}
+
+
+def _rust_item(node: "Node", data: bytes, start: int, modules: dict[str, tuple[str, ...]]) -> Item:
     name, body = node.child_by_field_name("name"), node.child_by_field_name("body")
     names = (_text(name, data),) if node.type in RUST_ITEMS and name else ()
     owner, members, stub = node.child_by_field_name("type"), (), False
+    owner_name = ""
     if node.type == "impl_item" and body:
         found = (child.child_by_field_name("name") for child in body.named_children if child.type == "function_item")
         members = tuple(_text(name, data) for name in found if name)
         names = tuple(f"{_text(owner, data)}::{member}" for member in members) if owner else ()
+        owner_name = _text(owner, data).partition("<")[0].strip() if owner else ""
+    if node.type == "use_declaration":
+        names = tuple(_used_from(node, data, modules))
     if node.type == "function_item":
         stub = body is not None and _is_rust_stub(body, data)
-    return Item(node.type, names, start, node.end_byte, members=members, stub=stub)
+    return Item(node.type, names, start, node.end_byte, members=members, stub=stub, owner=owner_name)
+
+
+def _used_from(node: "Node", data: bytes, modules: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    """The names that a `use` defines by taking them out of a module of the same text."""
+    for path, name in _imports(node, data):
+        head, _, rest = path.removeprefix("self::").removeprefix("crate::").partition("::")
+        if head in modules and rest:
+            yield from modules[head] if name == path and rest == "*" else [name]
 
 
 def _is_rust_stub(body: "Node", data: bytes) -> bool:
@@ -277,10 +399,14 @@ def imports(text: str, item: Item) -> tuple[tuple[str, str], ...]:
     """(path, name) of each thing that one `use` of Rust brings in; a glob's name is its path."""
     data = text.encode("utf-8", "surrogatepass")[item.start : item.end]
     root = parse(data, "rust")
+    nodes = (node for node in (root.children if root else ()) if node.type == "use_declaration")
+    return tuple(found for node in nodes for found in _imports(node, data))
+
+
+def _imports(node: "Node", data: bytes) -> list[tuple[str, str]]:
     found, stack = [], []
-    for node in root.children if root else ():
-        if node.type == "use_declaration" and (argument := node.child_by_field_name("argument")):
-            stack.append(("", argument))
+    if argument := node.child_by_field_name("argument"):
+        stack.append(("", argument))
     while stack:
         prefix, node = stack.pop()
         if node.type == "scoped_use_list":
@@ -298,4 +424,4 @@ def imports(text: str, item: Item) -> tuple[tuple[str, str], ...]:
         else:
             path = f"{prefix}{_text(node, data)}"
             found.append((path, path if path.endswith("*") else path.rpartition("::")[2]))
-    return tuple(found)
+    return found

@@ -1,7 +1,7 @@
 """The text that goes to the compiler where tests are compiled in: the solution, then the tests, then the evidence.
 
     #include "solution.cpp"        in a file of its own: what it leaves open cannot swallow the tests
-    ...                            its macros are taken back; an assertion is ours from here on
+    ...                            its macros are taken back, but the headers' stay; an assertion is ours
     # 1 "tests.cpp" 3              the tests, whose main gets a random symbol
     ...                            our main calls theirs, and reports on descriptor 3 when that has returned 0
 
@@ -24,6 +24,7 @@ import secrets
 from dataclasses import dataclass
 
 from stages.verifiers import c_evidence as c
+from stages.verifiers.c_macros import EXPANSIONS, restored
 from stages.verifiers.c_text import MAIN_DEFINITION, CText
 
 SOLUTION, TESTS = "solution", "tests"
@@ -85,13 +86,17 @@ def _beginning(solution: CText, tests: CText, given: CText, barrier: str) -> str
 
     Its own main, where it has one, steps aside. Something that it has left open is an error at the barrier.
     """
-    macros = solution.macros & (c.OWN_WORDS | tests.words - given.macros)
+    macros = solution.macros & (c.OWN_WORDS | (tests.words | EXPANSIONS) - given.macros)
+    macros |= {
+        name for name in solution.macros - given.macros if name.startswith("__")
+    }  # the headers' are made of such
     undone = sorted(macros | {"main", "NDEBUG", "assert", *c.OWN_MACROS})
     return "".join(
         (
             "#define main solution_main\n" if solution.has_main else "",
             f'#include "{SOLUTION}.{solution.language}"\n',
             *(f"#undef {name}\n" for name in undone),
+            restored(macros, tests),
             f"extern int {barrier};\n#pragma pack()\n#ifndef __clang__\n#pragma GCC reset_options\n#endif\n",
         )
     )

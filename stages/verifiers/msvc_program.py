@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 
 from stages.common.records import Task
+from stages.verifiers.c_macros import CL, restored
 from stages.verifiers.c_text import CText
 from stages.verifiers.c_unit import main_of
 from stages.verifiers.msvc_host import Report, decode
@@ -72,6 +73,7 @@ def unit_text(solution: CText, tests: CText, evidence: Evidence | None) -> str:
     # Unlike main, another function must return a value.
     aside = "#pragma warning(disable: 4716)\n#define main solution_main\n" if solution.has_main else ""
     undone = "".join(f"#undef {macro}\n" for macro in sorted({*solution.macros, "main", "NDEBUG", "assert"}))
+    undone += restored(solution.macros, tests, CL)
     return "".join(
         (
             f'{aside}#include "solution.{solution.language}"\n{undone}#pragma pack()\n#include <assert.h>\n',

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from stages.common.errors import InputError, SandboxError
 from stages.common.records import Task
+from stages.extraction.definitions import without_main
 from stages.sandbox import Sandbox
 from stages.settings.verify import MsvcSettings, VerifySettings
 from stages.verifiers import ssh
@@ -78,7 +79,9 @@ class MsvcSsh(Verifier):
             raise InputError("test text in C: msvc_ssh runs C with cases only")
 
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
-        """Compile over there; run there where that is asked for."""
+        """Compile over there; run there where that is asked for. Beside tests, an answer's main is left out."""
+        if task.tests.strip():
+            code = without_main(code, task.language)
         source = inspect(code)
         if finding := self._beforehand(task, code, source):
             return finding

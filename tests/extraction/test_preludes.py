@@ -1,9 +1,12 @@
 """Prompts that are code: what goes on from them, and what they bring to an answer that defines the entry point."""
 
+import re
+
 import pytest
 
 from stages.common.records import Task
 from stages.extraction.code import extract_code
+from stages.extraction.definitions import without_main
 
 HEADS = {
     "python": 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Sum."""\n',
@@ -162,7 +165,42 @@ def test_cpp_helpers_are_not_doubled() -> None:
     assert found == "#include <string>\nusing namespace std;\nint help(int x){ return x; }\n" + own
     qualified = "#include <vector>\nint help(int x){ return x; }\nstruct P { int x; };\n"
     qualified += "int total(int x){ std::vector<int> v; return x; }\n"
-    assert code_of(qualified, "cpp", CPP) == f"#include <string>\n{qualified}\nusing namespace std;\n"
+    first, rest = "#include <vector>\n", qualified.partition("\n")[2]
+    front = "#include <string>\n"
+    assert code_of(qualified, "cpp", CPP) == f"{front}{first}using namespace std;\n{rest}"
+    clashing = qualified.replace("int x; }", "int x; int count(); }") + "int count;\n"
+    assert code_of(clashing, "cpp", CPP) == f"{front}{clashing}\nusing namespace std;\n"
+    needing = clashing.replace("P { ", "P { string s; ")
+    assert code_of(needing, "cpp", CPP).startswith(f"{front}{first}using namespace std;\n")
+
+
+TYPES = "#include <stdbool.h>\ntypedef struct { int x; } State;\n#define BIG(a) ((a) > 1)\n"
+TYPES += "static bool step(State *s) { return BIG(s->x); }\ntypedef State Row;\nint total(int x) {\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "order"),
+    [
+        ("#include <stdio.h>\n#include <stdbool.h>\n", "stdio stdbool State; BIG( step( Row; total("),
+        ("#include <stdbool.h>\ntypedef struct State { int x; } State;\n", "stdbool BIG( State; step( Row; total("),
+        ("typedef struct State { int x; } State;\n", "stdbool BIG( State; step( Row; total("),
+        (
+            "#define BIG(a) (a)\nstatic int twice(Row *r) { return 2; }\n",
+            "stdbool State; Row; BIG( step( twice( total(",
+        ),
+        ("static int twice(int r) { return 2; }\n#include <stdbool.h>\n", "State; step( Row; total("),
+        ("static bool step();\n", "State; step( total("),
+        ("#define _GNU_SOURCE\n#include <math.h>\n", "_GNU stdbool math State; BIG("),
+    ],
+)
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_helpers_stand_behind_what_they_need(own: str, order: str, language: str) -> None:
+    found = code_of(own + "int total(int x) { return x; }\n", language, TYPES)
+    at = 0
+    for word in order.split():
+        at = found.index(word, at)
+    assert len(re.findall(r"^typedef struct", found, re.MULTILINE)) == 1
+    assert found.count("define BIG") == 1 and found.count("int total(") == 1
 
 
 @pytest.mark.parametrize("language", ["c", "cpp", "rust"])
@@ -177,3 +215,37 @@ def test_a_definition_with_an_error_is_no_continuation(language: str) -> None:
 def test_a_prototype_is_no_definition() -> None:
     found = code_of("int total(int x);\n    return x;\n}\n", "cpp", CPP)
     assert found.startswith(CPP)
+
+
+def test_documentation_is_part_of_an_item() -> None:
+    """What is blanked out or moved takes its documentation along, and that of the entry point stays with it."""
+    code = "fn total(x: i32) -> i32 { x }\n/// Shows it.\n#[allow(dead_code)] // so\n/** Once. */\n"
+    code += "fn main() { total(1); }\n"
+    assert without_main(code, "rust") == code
+    code = code.replace("#[allow(dead_code)] // so\n", "")
+    assert without_main(code, "rust").strip() == "fn total(x: i32) -> i32 { x }"
+    prompt = "/// Helps.\nfn help(x: i32) -> i32 { x }\n/// Sums.\nfn total(x: i32) -> i32 {\n"
+    found = code_of("fn total(x: i32) -> i32 { help(x) }\n", "rust", prompt)
+    assert found.count("/// Helps.\nfn help") == 1 and "Sums" not in found
+
+
+INNER = "mod inner {\n    pub fn total(x: i32) -> i32 { x }\n    pub struct P;\n}\n"
+
+
+@pytest.mark.parametrize(
+    "use", ["pub use inner::total;", "use self::inner::{P, total};", "use inner::*;", "use inner::P as total;"]
+)
+def test_a_use_may_define(use: str) -> None:
+    for code in (INNER + use, f"{use}\n{INNER}", f"```rust\n{INNER}{use}\n```"):
+        assert "fn total(xs" not in code_of(code, "rust")
+
+
+def test_a_use_of_others_is_no_definition() -> None:
+    code = f"```rust\n{FULL['rust']}```\n```rust\nuse solution::total;\nuse inner2::total as total;\n```\n"
+    assert FULL["rust"] in code_of(code, "rust")
+
+
+@pytest.mark.parametrize("language", ["c", "cpp", "rust"])
+@pytest.mark.parametrize("code", ["}", "}\n", " };\n", "// done\n}", "/* x */ }\n}", "```\n}\n```"])
+def test_a_closing_bracket_is_no_code(code: str, language: str) -> None:
+    assert code_of(code, language) == ""
