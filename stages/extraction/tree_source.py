@@ -99,7 +99,7 @@ class _Reader:
         self._steps = len(data) // BYTES_A_STEP + STEPS_AT_LEAST
         self.spent = False
 
-    def progress(self, _: object) -> bool:
+    def progress(self, *_: object) -> bool:
         """Whether the parser is to stop: it tells of its progress now and then. Ordinary code takes 0.02 steps a byte,
         text that is made to be read in many ways at once hundreds of times that."""
         self._steps -= 1
