@@ -4,12 +4,11 @@ import re
 from functools import lru_cache
 
 from stages.extraction.python_source import PythonSource
-from stages.extraction.tree_source import GRAMMARS, TreeSource
+from stages.extraction.tree_source import COMMENT, GRAMMARS, TreeSource
 
 Source = PythonSource | TreeSource
 RUST_MAIN = re.compile(rb"(?:\s+|//[^\n]*+\n?|/\*(?s:.*?)\*/)*+(?:pub\s+)?fn\s+main\s*\(\s*\)")
 REMEMBERED = 64  # texts: an answer's candidates are looked at several times
-COMMENTS = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 READS = re.compile(
     r"\b(?:cin|w?scanf|fscanf|getw?char(?:_unlocked)?|f?gets|f?getc|getline|fread|read|stdin|read_line|read_to_string"
     r"|read_to_end|lines|BufReader|istreambuf_iterator|istream_iterator)\b"
@@ -40,7 +39,7 @@ def reads_input(found: Source | UnknownSource) -> bool:
     """Whether a program seems to read its standard input."""
     if isinstance(found, PythonSource):
         return found.reads > 0
-    return READS.search(COMMENTS.sub(" ", found.text)) is not None
+    return READS.search(COMMENT.sub(" ", found.text)) is not None
 
 
 @lru_cache(REMEMBERED)
