@@ -272,7 +272,7 @@ def choose_program(text: str, language: str) -> str | None:
         return None
     choice = Choice(prompt_of("", language, None))
     code = choice.found(text)
-    return None if not code.strip() or choice.is_nothing(code) else code
+    return None if not code.strip() or source(code, language).is_empty else code
 
 
 def fenced_blocks(text: str, language: str) -> list[Block]:
