@@ -7,7 +7,6 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import builtins
-import logging
 import warnings
 from typing import Any
 
@@ -15,24 +14,26 @@ LIMIT = 1000  # notices between two messages
 TEXT_LENGTH = 2000
 
 
-class Collected(logging.Handler):
+class Collected:
     """What arises in this process from now on."""
 
     def __init__(self) -> None:
-        super().__init__(level=1)
+        import logging  # here, so that the zygote stays small: each job is a copy of it
+
         self._held: list[list] = []
         warnings.simplefilter("always")
         warnings.showwarning = self._warned
         root = logging.getLogger()
         root.setLevel(1)
-        root.addHandler(self)
+        handler = logging.Handler(level=1)
+        handler.emit = self._logged  # type: ignore[method-assign]
+        root.addHandler(handler)
 
     def _warned(self, message: Any, category: type, *_where: Any, **_more: Any) -> None:
         known = (base.__name__ for base in category.__mro__ if getattr(builtins, base.__name__, None) is base)
         self._hold(["warning", next(known, "Warning"), str(message)[:TEXT_LENGTH]])
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Hold a log record."""
+    def _logged(self, record: Any) -> None:
         self._hold(["log", record.name, record.levelno, record.getMessage()[:TEXT_LENGTH]])
 
     def _hold(self, notice: list) -> None:
@@ -47,6 +48,8 @@ class Collected(logging.Handler):
 
 def raise_again(notices: Any) -> None:
     """Warn and log as the other process has. Raises the warnings that are errors here."""
+    import logging
+
     for kind, name, *rest in notices:
         if kind == "warning":
             category = getattr(builtins, name, None)

@@ -3,7 +3,6 @@
 Runs inside the sandbox, in the judge's process, and imports the standard library alone.
 """
 
-import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -67,6 +66,8 @@ def functions(names: dict, told: dict) -> Iterator[tuple[str, Callable]]:
 
 def what_it_lacks(function: Callable) -> str | None:
     """Why a test function cannot be run as it is, or None: pytest would not run it either."""
+    import inspect  # here, so that the zygote stays small: each job is a copy of it
+
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return "a coroutine, and nothing runs it"
     if inspect.isgeneratorfunction(function):
