@@ -70,7 +70,10 @@ def expect_file_place(path: Path | str) -> Path:
 def output_file(text: str) -> Path:
     """The path that a flag gives for a file to write. A place that is taken is told before the work begins."""
     path = Path(text)
-    expect_file_place(path)
+    place = target_of(path)
+    if place.is_dir():
+        raise InputError(f"{path}: expected a file to write, found a directory")
+    _expect_folder(place.parent, path)  # nothing is made: a run that is killed leaves no trace
     return path
 
 
@@ -138,11 +141,15 @@ def open_stream(path: Path) -> int:
 
 
 def _make_folder(folder: Path, path: Path | str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        taken = next(p for p in (folder, *folder.parents) if os.path.lexists(p) and not p.is_dir())
-        raise InputError(f"{path}: expected a folder at {taken}, found {kind_of(taken)}") from None
+    _expect_folder(folder, path)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _expect_folder(folder: Path, path: Path | str) -> None:
+    """InputError where the folder, or one that it would lie in, is something else."""
+    there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise InputError(f"{path}: expected a folder at {there}, found {kind_of(there)}")
 
 
 @cache

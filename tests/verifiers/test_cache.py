@@ -47,7 +47,7 @@ class Scripted(Verifier):
         return ()
 
 
-SCRIPTED = {"t/1": make_task(1, verifier=f"{__name__}:Scripted")}
+SCRIPTED = {"t/1": make_task(1, verifier=f"{__name__}:Scripted", language="json")}  # a lone value is no Python code
 
 
 @pytest.fixture
