@@ -42,7 +42,7 @@ class Counting(Verifier):
     def verify(self, task: Task, code: str, sandbox: Sandbox) -> Finding:
         """Ran."""
         self.asked.append(code)
-        if code == "fault":
+        if code == "fault()":
             raise SandboxError("the machine is broken")
         return Finding(RUNS, RAN)
 
@@ -95,7 +95,7 @@ def test_few_samples_wait() -> None:
 
 
 def test_a_fault_of_the_machine_stops_everything() -> None:
-    samples = [Sample("t/1", n, "fault" if n == 50 else f"x = {n}") for n in range(100)]
+    samples = [Sample("t/1", n, "fault()" if n == 50 else f"x = {n}") for n in range(100)]
     with pytest.raises(SandboxError, match="machine is broken"):
         list(pool.verify_samples(OWN, samples, SETTINGS))
 
