@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 LONGEST = 200_000  # characters that are parsed: a tree takes some 500 bytes for each
+DEFINING_LINE = re.compile(r"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+(\w+)|^(\w+)[ \t]*[:=](?!=)", re.MULTILINE)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 KNOWN = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__builtins__", "__annotations__"}
 DATA = (ast.Constant, ast.JoinedStr, ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)
@@ -62,7 +63,7 @@ class PythonSource:
         """Whether it defines `path`; where it does not parse, whether a line of it seems to."""
         if self.whole:
             return self.definition(path) is not None
-        return bool(path) and _line_of(path[0]).search(self.text) is not None
+        return bool(path) and path[0] in _names_at_lines(self.text)
 
     def is_stub(self, path: tuple[str, ...]) -> bool:
         """Whether what defines `path` has no body of its own: a signature that is said again."""
@@ -206,9 +207,9 @@ class PythonSource:
         return self._tree.body[-1] if self._tree and self._tree.body else None
 
 
-def _line_of(name: str) -> re.Pattern:
-    name = re.escape(name)
-    return re.compile(rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{name}\b|^{name}[ \t]*[:=](?!=)", re.MULTILINE)
+def _names_at_lines(text: str) -> set[str]:
+    """Names that lines of a text seem to define."""
+    return {found[1] or found[2] for found in DEFINING_LINE.finditer(text)}
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.stmt]:

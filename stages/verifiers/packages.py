@@ -1,5 +1,7 @@
 """Where the files of an installed Python distribution, and of those it requires, lie."""
 
+import csv
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -26,8 +28,7 @@ def package_paths(names: tuple[str, ...]) -> tuple[str, ...]:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             raise InputError(f"Python package '{name}' is not installed; pip install {name}") from None
-        for file in distribution.files or ():
-            top = file.parts[0]
+        for top in _tops(distribution):
             if top not in found and top not in SKIPPED and not top.startswith("/"):
                 found[top] = str(Path(str(distribution.locate_file(top))).resolve())
         for line in distribution.requires or ():
@@ -35,3 +36,12 @@ def package_paths(names: tuple[str, ...]) -> tuple[str, ...]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 queue.append(requirement.name)
     return tuple(found[name] for name in sorted(found) if Path(found[name]).exists())
+
+
+def _tops(distribution: metadata.Distribution) -> Iterator[str]:
+    """The first part of the path of each file, as often as it comes. A wheel's list is read as the text that it is:
+    `Distribution.files` makes an object of each line, which takes longer than a sandbox does to start."""
+    record = distribution.read_text("RECORD")
+    if record is None:
+        return (file.parts[0] for file in distribution.files or ())
+    return (line[0].partition("/")[0] or "/" for line in csv.reader(record.splitlines()) if line)

@@ -16,7 +16,9 @@ Runs inside the sandbox and imports the standard library alone.
 """
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+
+from python_nodes import FIELDS, LEAVES, here, name_of, references, walk
 
 # Names that instrumented tests call; the judge provides them.
 HELD, CHECKED, ASSERTING, SWALLOWED = "_forge_held", "_forge_checked", "_forge_asserting", "_forge_swallowed"
@@ -26,30 +28,7 @@ FAILING = EXITS | {"fail", "abort", "throw"}
 BLOCKS = ("raises", "warns", "deprecated_call", "assert")  # what the names of asserting context managers begin with
 CATCHES_ASSERTIONS = frozenset(("AssertionError", "Exception", "BaseException"))
 REPORTS = ("print", "log", "debug", "info", "warn", "error", "exception", "critical", "write")
-SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-def name_of(node: ast.AST | None) -> str:
-    """The last part of a name, an attribute, or what a call calls; "" for anything else."""
-    if isinstance(node, ast.Call):
-        return name_of(node.func)
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
-def here(node: ast.AST) -> Iterator[ast.AST]:
-    """The node and all below it that run with it: not the bodies of functions, classes and lambdas that it defines."""
-    waiting = [node]
-    while waiting:
-        found = waiting.pop()
-        yield found
-        waiting += [child for child in ast.iter_child_nodes(found) if not isinstance(child, SCOPES)]
-
-
-def references(node: ast.AST, names: Iterable[str]) -> bool:
-    """Whether what runs with the node names one of `names`."""
-    wanted = set(names)
-    return any(name_of(inner) in wanted for inner in here(node) if isinstance(inner, ast.Name | ast.Attribute))
 
 
 def is_runner(node: ast.stmt) -> bool:
@@ -86,11 +65,11 @@ def _run(node: ast.stmt) -> list[ast.AST]:
     return list(node.decorator_list) if isinstance(node, (*FUNCTIONS, ast.ClassDef)) else [node]
 
 
-def definitions(tree: ast.AST) -> dict[str, list[ast.AST]]:
-    """The functions that a text defines, by name: `def` anywhere, methods too, and names given to lambdas or, in a
-    list or mapping, to some."""
+def definitions(nodes: Iterable[ast.AST]) -> dict[str, list[ast.AST]]:
+    """The functions that a text with these nodes defines, by name: `def` anywhere, methods too, and names given to
+    lambdas or, in a list or mapping, to some."""
     found: dict[str, list[ast.AST]] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, FUNCTIONS):
             found.setdefault(node.name, []).append(node)
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
@@ -123,7 +102,7 @@ def closure(functions: dict[str, list[ast.AST]], first: set[str]) -> set[str]:
             name_of(inner)
             for node in nodes
             for part in _inside(node)
-            for inner in ast.walk(part)
+            for inner in walk(part)
             if isinstance(inner, ast.Name | ast.Attribute)
         }
         for name, nodes in functions.items()
@@ -138,12 +117,12 @@ class Instrument(ast.NodeTransformer):
     """Adds to trees of one text the calls that tell of its assertions. `entry_point` names the code under test, whose
     own word is no assertion."""
 
-    def __init__(self, tree: ast.AST, entry_point: str | None) -> None:
-        functions = definitions(tree)
+    def __init__(self, nodes: Iterable[ast.AST], entry_point: str | None) -> None:
+        self.functions = functions = definitions(nodes)
         self._failing = set(FAILING)
         while more := {n for n, nodes in functions.items() if any(map(self._always_fails, nodes))} - self._failing:
             self._failing |= more
-        own = {node.name for node in ast.walk(tree) if isinstance(node, FUNCTIONS)}
+        own = {node.name for nodes in functions.values() for node in nodes if isinstance(node, FUNCTIONS)}
         own |= {name for name, nodes in functions.items() if any(isinstance(node, ast.Lambda) for node in nodes)}
         self._not_asserting = own | {(entry_point or "").rsplit(".", 1)[-1]}
 
@@ -186,7 +165,18 @@ class Instrument(ast.NodeTransformer):
             for at, part in enumerate(block if isinstance(block, list) else ()):
                 if isinstance(part, ast.If) and self._forks(part, block[at + 1 :]):
                     part.forks = True
-        return super().generic_visit(node)
+        for field in FIELDS[type(node)]:
+            value = getattr(node, field, None)
+            if type(value) is list:
+                value[:] = [made for part in value for made in self._visited(part)]
+            elif isinstance(value, ast.AST) and type(value) not in LEAVES:
+                setattr(node, field, self.visit(value))
+        return node
+
+    def _visited(self, part: object) -> list:
+        """What stands in a list in the place of a part of it."""
+        made = self.visit(part) if isinstance(part, ast.AST) and type(part) not in LEAVES else part
+        return made if isinstance(made, list) else [made]
 
     # A test module run as a script
 
@@ -194,7 +184,7 @@ class Instrument(ast.NodeTransformer):
         """`__name__ == "__main__"`, in whatever words, is asked as in a script."""
         self.generic_visit(node)
         parts = [node.left, *node.comparators]
-        if any(isinstance(inner, ast.Constant) and inner.value == "__main__" for p in parts for inner in ast.walk(p)):
+        if any(isinstance(inner, ast.Constant) and inner.value == "__main__" for p in parts for inner in walk(p)):
             fixed = [ast.copy_location(ast.Constant("__main__"), p) if name_of(p) == "__name__" else p for p in parts]
             node.left, node.comparators = fixed[0], fixed[1:]
         return node

@@ -51,16 +51,17 @@ def names_in(names: dict, told: dict) -> list[str]:
 
 
 def _is_of_text(value: Any) -> bool:
-    if isinstance(value, type):
-        return value.__module__ == TESTS_NAME and type(value) is type
-    return isinstance(value, types.FunctionType) and value.__code__.co_filename == TEXT
+    """Stand-ins for what the solution has are none: their word would count, and asking takes time."""
+    if type(value) is type:
+        return value.__module__ == TESTS_NAME
+    return type(value) is types.FunctionType and value.__code__.co_filename == TEXT
 
 
 def functions(names: dict, told: dict) -> Iterator[tuple[str, Callable]]:
     """(name, function) of each test function, where nothing leans on pytest."""
     for name in names_in(names, told):
         value = names[name]
-        if name.startswith("test") and isinstance(value, types.FunctionType):
+        if name.startswith("test") and type(value) is types.FunctionType:
             yield name, value
 
 

@@ -90,7 +90,8 @@ def _show(error: BaseException) -> None:
 def _finalize(code: int) -> int:
     """End threads, handlers, objects and streams; the exit code after that."""
     try:
-        threading._shutdown()
+        if _has_threads():
+            threading._shutdown()
     except BaseException:
         with contextlib.suppress(BaseException):
             traceback.print_exc()
@@ -104,6 +105,15 @@ def _finalize(code: int) -> int:
     _flush_writers()
     _flush_streams()
     return code if good else FLUSH_FAILED
+
+
+def _has_threads() -> bool:
+    """Whether there is or may be anything for threading._shutdown to do, which most programs leave untouched: its
+    pages are copied for the process that comes to them first."""
+    if atexit._ncallbacks():  # a handler may ask whether the main thread is alive
+        return True
+    locks = getattr(threading, "_shutdown_locks", None)  # the main thread's is one of them
+    return locks is None or len(locks) > 1 or bool(getattr(threading, "_threading_atexits", True))
 
 
 def _drop_main() -> None:

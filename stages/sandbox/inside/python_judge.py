@@ -32,6 +32,7 @@ from python_collect import enter_module, functions, names_in, what_it_lacks
 from supervise import PEER, write_all
 
 DETAIL_LENGTH = 400
+FIRST_NAME = re.compile(r"\w*")
 TESTS_FILE = "/tmp/test_task.py"  # what tests take themselves for; it is not there
 RECURSION_LIMIT = 8000  # callbacks between two processes take more frames than a call does
 collectors: list[Callable] = []  # of pytest's items: python_items.run_items, where that has been loaded
@@ -57,7 +58,7 @@ def main(job: dict, channel: int) -> None:
     try:
         peer = JudgePeer(connection, tuple(plan["wishes"]), plan["guarded"], plan["assertions"])
         peer.classes = frozenset(plan["classes"])
-        peer.entry_name = re.match(r"\w*", job["entry_point"] or "")[0]
+        peer.entry_name = FIRST_NAME.match(job["entry_point"] or "")[0]
         results.peer = peer
         names = Names(
             peer, job["entry_point"], {"__name__": "test_task", "__file__": TESTS_FILE, **Assertions(results).names()}

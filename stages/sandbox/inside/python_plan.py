@@ -22,13 +22,10 @@ from python_assertions import (
     MARKERS,
     Instrument,
     closure,
-    definitions,
-    here,
     is_runner,
-    name_of,
-    references,
     run_by_hand,
 )
+from python_nodes import here, name_of, references, walk
 from python_script import BROKEN_SOURCE
 
 SETUP, IMPORT, TEST, BIND, COLLECT, PRELUDE = "setup", "import", "test", "bind", "collect", "prelude"
@@ -92,8 +89,8 @@ def plan(text: str, entry_point: str | None, prompt: str = "") -> dict:
     Raises SyntaxError, ValueError, RecursionError or MemoryError for text that is no Python.
     """
     tree = ast.parse(text)
-    nodes = list(ast.walk(tree))
-    made = _Steps(tree, entry_point)
+    nodes = walk(tree)
+    made = _Steps(tree, nodes, entry_point)
     steps = [*_prelude(prompt, entry_point), *made.all()]
     return {
         "wishes": _wishes(text),
@@ -115,7 +112,7 @@ def _is_failure(node: ast.AST) -> bool:
 class _Steps:
     """The steps of a module. Labels are of its text as it stands, code of the instrumented one."""
 
-    def __init__(self, tree: ast.Module, entry_point: str | None) -> None:
+    def __init__(self, tree: ast.Module, nodes: list[ast.AST], entry_point: str | None) -> None:
         self.tree, self.entry_point = tree, entry_point
         self.flags = _future_flags(tree)
         self.by_hand = run_by_hand(tree)
@@ -126,10 +123,10 @@ class _Steps:
         self.parts: list[ast.stmt] = []  # of a check that is unrolled
         self.labels: dict[int, str] = {}
         self.code: dict[int, list[ast.stmt]] = {}
-        instrument = Instrument(tree, entry_point)
+        instrument = Instrument(nodes, entry_point)
         for node in tree.body:
             self._prepare(node, instrument)
-        functions = definitions(tree)
+        functions = instrument.functions
         asserting = {name for name, nodes in functions.items() if any(map(_is_marked_anywhere, nodes))}
         self.asserting = closure(functions, asserting) & functions.keys()
         self.body = list(self._statements())
@@ -190,7 +187,8 @@ class _Steps:
         """Whether running a statement of the text asserts something; what it only defines does not count."""
         if isinstance(node, DEFINITIONS) or (isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda)):
             return False
-        return references(node, self.asserting) or any(map(_is_marked, self.code[id(node)]))
+        marked = any(map(_is_marked, reversed(self.code[id(node)])))  # the word on an assertion stands behind it
+        return marked or references(node, self.asserting)
 
     def _add(self, kind: str, node: ast.stmt) -> None:
         self._add_code(kind, self.labels[id(node)], self.code[id(node)])
@@ -222,7 +220,7 @@ def _is_marked(node: ast.AST) -> bool:
 
 
 def _is_marked_anywhere(node: ast.AST) -> bool:
-    return any(isinstance(inner, ast.Name) and inner.id in MARKERS for inner in ast.walk(node))
+    return any(isinstance(inner, ast.Name) and inner.id in MARKERS for inner in walk(node))
 
 
 def _is_main_guard(node: ast.stmt) -> bool:
@@ -242,7 +240,7 @@ def _guarded(nodes: list[ast.AST]) -> list[list[int]]:
     found = []
     for block in nodes:
         if isinstance(block, ast.With | ast.AsyncWith):
-            for node in ast.walk(block):
+            for node in walk(block):
                 if isinstance(node, ast.Assert) and not (isinstance(node.test, ast.Constant) and not node.test.value):
                     found.append([block.lineno, node.end_lineno, block.end_lineno])
     return found
@@ -258,7 +256,7 @@ def _classes(nodes: list[ast.AST], prompt: str) -> list[str]:
         elif isinstance(node, ast.ClassDef):
             places = node.bases
         elif _is_call_of(node, ("isinstance", "issubclass", "assertIsInstance", "assertNotIsInstance")):
-            places = [part for argument in node.args[1:2] for part in ast.walk(argument)]
+            places = [part for argument in node.args[1:2] for part in walk(argument)]
         else:
             continue
         found.update(place.id for place in places if isinstance(place, ast.Name))
@@ -333,7 +331,7 @@ def _can_unroll(check: ast.FunctionDef) -> bool:
     if check.decorator_list or len(check.args.args) != 1 or check.args.vararg or check.args.kwonlyargs:
         return False
     bound = (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Nonlocal, ast.Global)
-    return not any(isinstance(node, bound) for node in ast.walk(check))
+    return not any(isinstance(node, bound) for node in walk(check))
 
 
 def _bound_names(tree: ast.Module) -> list[str]:
