@@ -14,12 +14,25 @@ from typing import Any
 import mirrors
 
 LOOK_LIMIT = 100_000  # elements of an iterator that are compared
+STATE_LIMIT = 8  # of an object's own values, which its equality is tried on
 # Values by their type that a candidate's equality is tried on in place of what its object is compared with.
 DECOYS: dict[type, tuple] = {
     **{type(None): (None,), bool: (True, False), int: (-86028121, 86028157), float: (-0.7548776662, 1324717.957)},
     **{str: ("", "\x00forge"), bytes: (b"", b"\x00forge"), list: ([], [None, [None]]), tuple: ((), (None, (None,)))},
     **{dict: ({}, {None: None}), set: (set(), {None}), frozenset: (frozenset(), frozenset({None}))},
 }
+
+
+# Errors that are the judge's and not the solution's, by their ids: the tests fail also where they catch one.
+refusals: dict[int, BaseException] = {}
+
+
+def refusal(message: str, kind: type[Exception] = TypeError) -> Exception:
+    """An error to raise in the place of an answer that does not count; tests that expect an error must not take it for
+    the solution's."""
+    error = kind(message)
+    refusals[id(error)] = error
+    return error
 
 
 def agreed(name: str, theirs: Callable, ours: Callable, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -69,21 +82,29 @@ def identity(special: str, theirs: Callable, ours: Callable) -> Callable:
 
 def _differs(special: str, told: Any, found: Any) -> bool:
     """Whether a candidate takes for equal what is not."""
-    return found is not (special == "__eq__") and told is (special == "__eq__")
+    equal = special == "__eq__"
+    return found is not equal and told is not NotImplemented and bool(told) is equal
 
 
-def expect_unequal(value: Any, takes_for_equal: Callable[[Any], bool]) -> None:
+def says_equal(told: Any) -> bool:
+    """Whether an answer of a candidate's `__eq__` stands for equality: whatever is true does."""
+    return told is not NotImplemented and bool(told)
+
+
+def expect_unequal(value: Any, takes_for_equal: Callable[[Any], bool], state: Any = ()) -> None:
     """TypeError where a candidate takes its object for equal to values that it is not equal to: others of the kind of
-    `value`, which is what it is compared with and must not learn. Raises what asking raises."""
-    for other in DECOYS.get(type(value), ()):
+    `value`, which is what it is compared with and must not learn, among them those that it holds itself (`state`: pairs
+    of a name and a value). Raises what asking raises."""
+    held = [pair[1] for pair in state if type(pair[1]) is type(value) and type(value) in DECOYS][:STATE_LIMIT]
+    for other in (*DECOYS.get(type(value), ()), *held):
         if takes_for_equal(other):
-            raise TypeError("an object of the solution says that it equals a value that it does not equal")
+            raise refusal("an object of the solution says that it equals a value that it does not equal")
 
 
 def expect(same: bool, name: str, value: Any) -> Any:
     """`value`; TypeError unless the candidate and the judge have found the same."""
     if not same:
-        raise TypeError(f"an object of the solution has a {name} that does not go with what it holds")
+        raise refusal(f"an object of the solution has a {name} that does not go with what it holds")
     return value
 
 

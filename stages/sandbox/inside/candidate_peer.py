@@ -53,6 +53,7 @@ class CandidatePeer(Peer):
         super().__init__(connection, 1)
         self._module = module
         self._own = os.getpid()
+        self._told: dict[str, Any] = {}  # what names meant when the judge asked
         self._outputs: list[io.StringIO] = []
         self._folder: files.SharedFolder | None = None
         self._notices: notices.Collected | None = None
@@ -95,8 +96,13 @@ class CandidatePeer(Peer):
         return call
 
     def extras(self) -> Any:
-        """What was printed and which files were written since the last message."""
-        if not self._outputs and self._folder is None and self._notices is None:
+        """What was printed, which files were written and which names came to mean something else since the last
+        message."""
+        names = self._module.__dict__
+        rebound = [name for name, value in self._told.items() if names.get(name, self) is not value]
+        for name in rebound:
+            del self._told[name]
+        if not self._outputs and self._folder is None and self._notices is None and not rebound:
             return None
         texts = []
         for output in self._outputs:
@@ -104,7 +110,7 @@ class CandidatePeer(Peer):
             output.seek(0)
             output.truncate()
         told = self._notices.taken() if self._notices else []
-        return [texts, self._folder.changes() if self._folder else None, told]
+        return [texts, self._folder.changes() if self._folder else None, told, rebound]
 
     def take_extras(self, extras: Any) -> None:
         """Files that the tests have written, and their environment."""
@@ -134,7 +140,7 @@ class CandidatePeer(Peer):
         """(kind, value) of a global name: `value`, `module` with its name, or `missing`."""
         if name not in self._module.__dict__:
             return ("missing", None)
-        value = self._module.__dict__[name]
+        value = self._told[name] = self._module.__dict__[name]
         return ("module", value.__name__) if isinstance(value, types.ModuleType) else ("value", value)
 
     def serve_names(self) -> tuple:
@@ -157,7 +163,8 @@ class CandidatePeer(Peer):
 
     def serve_method(self, target: Any, name: str, args: tuple, kwargs: tuple, home: type | None) -> Any:
         """Call a method: that of class `home`, if given, unless the instance has one of its own."""
-        if home is None or (name in getattr(target, "__dict__", ()) and home is type(target)):
+        stale = home not in type(target).__mro__  # the object has changed its class since
+        if home is None or stale or (name in getattr(target, "__dict__", ()) and home is type(target)):
             return self.serve_call(getattr(target, name), args, kwargs)
         return self.serve_call(_bound(home, name, target), args, kwargs)  # the same depth of frames for all calls
 
@@ -167,7 +174,8 @@ class CandidatePeer(Peer):
 
     def serve_special(self, target: Any, name: str, args: tuple, kwargs: tuple, home: type | None) -> Any:
         """Call a special method, as the language does: looked up in the class."""
-        return _bound(home or type(target), name, target)(*args, **named(kwargs))
+        home = home if home in type(target).__mro__ else type(target)
+        return _bound(home, name, target)(*args, **named(kwargs))
 
     def serve_get(self, target: Any, name: str) -> Any:
         """An attribute; a signature in parts."""
@@ -241,6 +249,14 @@ class CandidatePeer(Peer):
     def serve_step(self, target: Any, value: Any) -> Any:
         """The next value of an asynchronous generator."""
         return self.serve_run(target.asend(value))
+
+    def serve_throw_later(self, target: Any, error: BaseException) -> Any:
+        """Raise an error in an asynchronous generator; its next value."""
+        return self.serve_run(target.athrow(error))
+
+    def serve_close_later(self, target: Any) -> None:
+        """End an asynchronous generator."""
+        return self.serve_run(target.aclose())
 
     def serve_seed(self, args: tuple) -> None:
         """The tests have seeded `random`."""

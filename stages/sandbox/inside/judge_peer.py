@@ -27,6 +27,7 @@ import files
 import notices
 import remote
 import vocabulary
+from agreement import refusal, says_equal
 from candidate_peer import named, run_coroutine
 from line import ProtocolError
 from peer import Peer
@@ -76,7 +77,9 @@ class JudgePeer(Peer):
         self._guarded, self._assertions = guarded, assertions
         self.gone = False
         self.classes: frozenset[str] = frozenset()  # names that the tests take for classes, however they are spelt
-        self.failed: dict[int, BaseException] = {}  # assertions that failed in calls of the candidate's
+        # Assertions that failed in calls of the candidate's, and what the judge itself has refused.
+        self.failed = agreement.refusals
+        self.kept: dict[str, Any] = {}  # functions and classes of the candidate's, by the names that it has for them
         self.found = 0  # names of the candidate's that the tests have asked for and got
         self.entry_name = ""  # of the code under test, where the task names it
         self._hashes: dict[tuple[type, int], int] = {}  # by class and the judge's hash, the candidate's
@@ -109,14 +112,14 @@ class JudgePeer(Peer):
             found = super().request(operation, *values)
             self._pass_on_notices()
             if _is_every_failure(found):
-                raise TypeError("an exception of the solution's that every failure is one of")
+                raise refusal("an exception of the solution's that every failure is one of")
             return found
         except ProtocolError:
             self.gone = True
         except (StopIteration, StopAsyncIteration) as error:
-            if _may_stop(operation, values):
+            if _may_stop(operation, values, error):
                 raise
-            raise RuntimeError(f"the solution raised {type(error).__name__}") from None
+            raise refusal(f"the solution raised {type(error).__name__}", RuntimeError) from None
         except BaseException:
             if self.unanswered == before:
                 self._pass_on_notices()
@@ -155,8 +158,10 @@ class JudgePeer(Peer):
         """What the candidate has printed and written."""
         if extras is None:
             return
-        outputs, changes, told = extras
+        outputs, changes, told, rebound = extras
         self._told += told
+        for name in rebound:
+            self.kept.pop(name, None)
         if "output" in self._wishes:
             for text, stream in zip(outputs, (sys.stdout, sys.stderr), strict=True):
                 if type(text) is str and text:
@@ -226,7 +231,7 @@ class JudgePeer(Peer):
         true = len(handle) != 0 if sized and getattr(kind, NAMED, False) else True
         special = "__bool__" if kind._forge_truth else "__len__" if sized else None
         if special and bool(self.request("special", handle, special, (), (), None)) != true:
-            raise TypeError(f"an object of the solution has a {special} that does not count, and says otherwise")
+            raise refusal(f"an object of the solution has a {special} that does not count, and says otherwise")
         return true
 
     def hashed(self, handle: Handle) -> int:
@@ -239,7 +244,7 @@ class JudgePeer(Peer):
         if kind._forge_hash:
             told = self.request("special", handle, "__hash__", (), (), None)
             if type(told) is not int or self._hashes.setdefault((kind, found), told) != told:
-                raise TypeError("equal objects of the solution have unequal hashes")
+                raise refusal("equal objects of the solution have unequal hashes")
         return found
 
     def derive(self, name: str, bases: tuple, namespace: dict, options: dict) -> type:
@@ -280,14 +285,15 @@ class JudgePeer(Peer):
         own = type(handle)._forge_equality
         if remote.number_of(other) is not None and not isinstance(other, type):
             same = handle is other or (own and type(handle) is type(other) and self._alike(handle, other))
-            if own and (self.request("special", handle, "__eq__", (other,), (), None) is True) != same:
-                raise TypeError("objects of the solution that are equal by their __eq__ or their attributes, not both")
+            if own and says_equal(self._ask(handle, "__eq__", other)) != same:
+                raise refusal("objects of the solution that are equal by their __eq__ or their attributes, not both")
             return same
         if own:
-            agreement.expect_unequal(other, lambda value: self._ask(handle, "__eq__", value) is True)
+            state = self.request("state", handle)
+            agreement.expect_unequal(other, lambda value: says_equal(self._ask(handle, "__eq__", value)), state)
             if type(other).__module__ == "test_task" and type(type(other)) is type and not isinstance(other, type):
                 agreement.expect_unequal(
-                    None, lambda _: self._ask(handle, "__eq__", object.__new__(type(other))) is True
+                    None, lambda _: says_equal(self._ask(handle, "__eq__", object.__new__(type(other))))
                 )
         if type(other).__module__ in ("builtins", "collections", "decimal", "fractions", "datetime"):
             return False
@@ -298,10 +304,15 @@ class JudgePeer(Peer):
         found = super().unequal(handle, other, equal)
         if type(handle)._forge_inequality:
             if remote.number_of(other) is None:
-                agreement.expect_unequal(other, lambda value: self._ask(handle, "__ne__", value) is False)
+                agreement.expect_unequal(other, lambda value: self._differs_not(handle, value))
             elif found is not NotImplemented and bool(self._ask(handle, "__ne__", other)) != found:
-                raise TypeError("an object of the solution has a __ne__ that is not the contrary of its __eq__")
+                raise refusal("an object of the solution has a __ne__ that is not the contrary of its __eq__")
         return found
+
+    def _differs_not(self, handle: Handle, other: Any) -> bool:
+        """Whether an object says by its `__ne__` that it equals another one."""
+        told = self._ask(handle, "__ne__", other)
+        return told is not NotImplemented and not told
 
     def _alike(self, handle: Handle, other: Any) -> bool:
         """Whether two objects hold the same attributes, and any."""
@@ -406,6 +417,16 @@ class JudgePeer(Peer):
         self._expect_given(target)
         return run_coroutine(target.asend(value))
 
+    def serve_throw_later(self, target: Any, error: BaseException) -> Any:
+        """Raise an error in an asynchronous generator of the tests; its next value."""
+        self._expect_given(target)
+        return run_coroutine(target.athrow(error))
+
+    def serve_close_later(self, target: Any) -> None:
+        """End an asynchronous generator of the tests."""
+        self._expect_given(target)
+        return run_coroutine(target.aclose())
+
     def serve_replaced(self, name: str) -> bool:
         """Whether the tests have put another function in the place of one of the library, which they may do."""
         return self._replacement(name) is not None
@@ -486,10 +507,12 @@ def _frames(error: BaseException) -> Any:
         trace = trace.tb_next
 
 
-def _may_stop(operation: str, values: tuple) -> bool:
+def _may_stop(operation: str, values: tuple, error: BaseException) -> bool:
     """Whether an answer may end an iteration of the judge's; elsewhere that would end a loop over the tests."""
-    if operation in ("next", "step"):
+    if operation in ("next", "step", "throw_later"):
         return True
+    if operation == "run":  # `__anext__` may be a coroutine
+        return isinstance(error, StopAsyncIteration)
     return operation in ("method", "special") and values[1] in STEPS
 
 
@@ -506,36 +529,51 @@ def _guarded(special: str, forward: Callable, instead: Callable | None) -> Calla
             if instead is not None and special != "__repr__":
                 return agreement.agreed(special, forward, instead, self, *args, **kwargs)
             if special == "__len__" and any(remote.has_special(type(self), name) for name in ELEMENTS):
-                told = forward(self)  # before the look, which holds until the candidate does something again
-                count = sum(1 for _ in iter(self))  # as many as there are to compare
-                return agreement.expect(told == count, "__len__", count)
+                return _counted(self, forward)
             if special == "__iter__":
-                return _look(self, forward)
+                return _elements(self, forward)
             if special not in ASKED_OF_ALL:
-                return _refused(special, self, args)
+                return _refused(special, forward, self, args)
         elif special in ARITHMETIC or special in ORDER:
             return _between(special, forward, instead, self, args)
         result = forward(self, *args, **kwargs)
         if special == "__len__" and remote.has_special(type(self), "__iter__"):
             _expect_elements(self, result)
-        return result is True if special == CONTAINS else result
+        return result
 
     return method
 
 
-def _look(self: Any, forward: Callable) -> Any:
-    """An iterator over the elements; those of the last look, where the candidate has done nothing since."""
+def _elements(self: Any, forward: Callable) -> Any:
+    """An iterator over the elements: those that `_counted` has just fetched, which are given out once, or new ones."""
     mine = remote.own(self)
     party = mine[remote.PARTY]
-    stamp, kept = mine.get(LOOKED, (None, ()))
-    if stamp == party.requests:
+    stamp, kept, fresh = mine.get(LOOKED, (None, (), False))
+    if fresh and stamp == party.requests:
+        mine[LOOKED] = (stamp, kept, False)
         return iter(kept)
     begun = forward(self)
+    if remote.number_of(begun) is not None:
+        remote.own(begun)[remote.AHEAD] = remote.Ahead(eager=True)
     first = list(itertools.islice(begun, LOOK_LIMIT))
     if len(first) == LOOK_LIMIT:
         return itertools.chain(first, begun)
-    mine[LOOKED] = (party.requests, first)
+    mine[LOOKED] = (party.requests, first, False)
     return iter(first)
+
+
+def _counted(self: Any, forward: Callable) -> int:
+    """The length, which must be the number of elements that there are to compare: those of the last iteration, where
+    the candidate has done nothing since, or of one more."""
+    mine = remote.own(self)
+    party = mine[remote.PARTY]
+    stamp, kept, fresh = mine.get(LOOKED, (None, (), False))
+    known = stamp == party.requests
+    told = forward(self)
+    if not known:
+        kept, fresh = list(iter(self)), True
+    mine[LOOKED] = (party.requests, kept, fresh)
+    return agreement.expect(told == len(kept), "__len__", len(kept))
 
 
 def _expect_elements(self: Any, count: Any) -> None:
@@ -543,26 +581,44 @@ def _expect_elements(self: Any, count: Any) -> None:
     if type(count) is int and not remote.has_special(type(self), "__next__"):
         found = sum(1 for _ in itertools.islice(iter(self), max(count, 0)))
         if found < count:
-            raise TypeError(f"an object that says it has {count} elements has {found}")
+            raise refusal(f"an object that says it has {count} elements has {found}")
 
 
-def _refused(special: str, self: Any, args: tuple) -> Any:
+def _refused(special: str, forward: Callable, self: Any, args: tuple) -> Any:
     if special == CONTAINS:
         return any(element is args[0] or element == args[0] for element in self)
-    if special in ARITHMETIC or special in ORDER:
-        return NotImplemented
-    raise TypeError(f"an object of the solution has no {special} that is asked")
+    if special in ORDER:
+        return _unasked(special, forward, self, args[0])
+    if special in ARITHMETIC:
+        return _unasked(special, forward, self, *args)
+    raise refusal(f"an object of the solution has no {special} that is asked")
+
+
+def _unasked(special: str, forward: Callable, self: Any, other: Any, *more: Any) -> Any:
+    """NotImplemented, for what an object is not asked. Where it would have had an answer, to another object or to other
+    values of that kind, the error that Python makes of it must not be taken for the solution's."""
+    values = (other,) if _is_theirs(other) else agreement.DECOYS.get(type(other), ())
+    for value in values:
+        try:
+            told = forward(self, value, *more)
+        except TypeError:
+            continue
+        if told is not NotImplemented:
+            refusal(f"an object of the solution has a {special} that is not asked")
+            break
+    return NotImplemented
 
 
 def _between(special: str, forward: Callable, instead: Callable | None, self: Any, args: tuple) -> Any:
     """Arithmetic and order of an object with another one, or with a value of the tests."""
     theirs = bool(args) and _is_theirs(args[0])
     if special in ORDER:
-        result = forward(self, *args) if theirs else instead(self, *args) if instead else NotImplemented
-        return result if result is NotImplemented or not theirs else result is True
+        if theirs or not args:
+            return forward(self, *args)
+        return instead(self, *args) if instead else _unasked(special, forward, self, *args)
     result = forward(self, *args)
     if args and not theirs and isinstance(result, numbers.Number) and remote.number_of(result) is None:
-        raise TypeError("an object of the solution and a number of the tests cannot make a number")
+        raise refusal("an object of the solution and a number of the tests cannot make a number")
     return result
 
 
@@ -584,7 +640,7 @@ def _leaving_later(forward: Callable) -> Callable:
 
 def _swallow(self: Any, wanted: Any, error: Any, trace: Any) -> bool:
     """Whether a candidate's wish to swallow an error is granted; the judge notes the assertions that are lost by it."""
-    if wanted is not True or not isinstance(error, Exception) or isinstance(error, AssertionError):
+    if not isinstance(error, Exception) or isinstance(error, AssertionError) or not wanted:
         return False
     remote.own(self)[remote.PARTY].note_swallowed(error, trace)
     return True
@@ -645,8 +701,15 @@ class Names(dict):
         except KeyError:
             return default
 
+    def copy(self) -> "Names":
+        """As a dict's, for who runs code with names of its own, as doctest does."""
+        return self.child()
+
     def look_up(self, name: str) -> tuple[str, Any]:
-        """(kind, value) of a name of the candidate's module; functions and classes are kept."""
+        """(kind, value) of a name of the candidate's module; functions and classes are kept until it says that the
+        name has come to mean something else."""
+        if name in self.peer.kept:
+            return "value", self.peer.kept[name]
         kind, value = self.peer.request("name", name)
         if kind == "module":
             return (kind, __import__(value, fromlist=["_"])) if _is_library(value) else ("missing", None)
@@ -655,7 +718,7 @@ class Names(dict):
         if isinstance(value, RemoteClass) and (name in self.peer.classes or name.lstrip("_")[:1].isupper()):
             type.__setattr__(value, NAMED, True)
         if remote.number_of(value) is not None and callable(value):
-            self.setdefault(name, value)
+            self.peer.kept[name] = value
         return kind, value
 
 
@@ -730,10 +793,8 @@ class Solution(types.ModuleType):
         original = self._forge_originals.pop(name, MISSING)
         if original is MISSING:
             self._forge_names.peer.request("unname", name)
-            self._forge_names.pop(name, None)
         else:
             self._rename(name, original)
 
     def _rename(self, name: str, value: Any) -> None:
         self._forge_names.peer.request("rename", name, value)
-        self._forge_names.pop(name, None)

@@ -29,10 +29,18 @@ class TestModule(types.ModuleType):
             raise AttributeError(f"module {TESTS_NAME!r} has no attribute {name!r}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._forge_names[name] = value
+        """A name that is the solution's is set there, as in one script with it."""
+        names = self._forge_names
+        if dict.__contains__(names, name) or names.look_up(name)[0] == "missing":
+            names[name] = value
+        else:
+            setattr(sys.modules["solution"], name, value)
 
     def __delattr__(self, name: str) -> None:
-        del self._forge_names[name]
+        if dict.__contains__(self._forge_names, name):
+            del self._forge_names[name]
+        else:
+            delattr(sys.modules["solution"], name)
 
     def __dir__(self) -> list[str]:
         return [name for name in self._forge_names if not name.startswith("_forge")]

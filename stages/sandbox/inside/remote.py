@@ -230,7 +230,7 @@ def make_class(
             namespace[special] = party.guard(special, _forward(special, home), instead, plain)
     if "__next__" in namespace and "__iter__" in namespace and plain is None:
         namespace["__next__"] = advance
-        namespace["__iter__"] = _self
+        namespace["__iter__"] = _self if party.asks_identity else _forward("__iter__", home)
     if party.asks_identity:
         namespace.update({s: _forward(s, home) for s in IDENTITY & set(about["specials"])})
     namespace["__dict__"] = property(lambda self: own(self)[PARTY].request("get", self, "__dict__"))
@@ -305,14 +305,16 @@ def advance(handle: Any) -> Any:
     mine = own(handle)
     ahead = mine.get(AHEAD)
     if ahead is None:
-        ahead = mine[AHEAD] = _Ahead()
+        ahead = mine[AHEAD] = Ahead(eager=False)
     return ahead.next(mine[PARTY], handle)
 
 
-class _Ahead:
-    """Values of an iterator that were fetched before they were asked for, once many had been asked for in a row."""
+class Ahead:
+    """Values of an iterator that were fetched before they were asked for, once many had been asked for in a row; never
+    those of an iterator that may be begun again, or be told something between two values, unless it is `eager`."""
 
-    def __init__(self) -> None:
+    def __init__(self, eager: bool | None = None) -> None:
+        self._eager = eager
         self._values: deque = deque()
         self._error: BaseException | None = None
         self._count, self._stamp, self._batch = 0, -1, 1
@@ -328,7 +330,7 @@ class _Ahead:
 
     def _fetch(self, party: Any, target: Any) -> None:
         self._count = self._count + 1 if self._stamp == party.requests else 0
-        eager = self._count >= EAGER_AFTER and party.fetches_ahead
+        eager = self._count >= EAGER_AFTER and party.fetches_ahead and self._eager is not False
         self._batch = min(2 * self._batch, BATCH_LIMIT) if eager else 1
         values, error = party.request("next", target, self._batch)
         self._stamp = party.requests
@@ -342,7 +344,7 @@ class Reference(Handle):
 
 def generator(party: Any, reference: Reference) -> Generator:
     """A real generator of this process that drives one of the other."""
-    ahead = _Ahead()
+    ahead = Ahead()
     try:
         value = ahead.next(party, reference)
         while True:
@@ -395,8 +397,16 @@ class RemoteAsyncGenerator(collections.abc.AsyncGenerator):
         return self.party.request("step", self.reference, value)
 
     async def athrow(self, *error: Any) -> Any:
-        """Raise the error here."""
-        raise error[0]
+        """Raise an error there; the next value."""
+        return self.party.request("throw_later", self.reference, _raised(*error))
 
     async def aclose(self) -> None:
-        """Nothing to do."""
+        """End it there."""
+        self.party.request("close_later", self.reference)
+
+
+def _raised(kind: Any, value: Any = None, _trace: Any = None) -> BaseException:
+    """The exception that arguments of `athrow` stand for."""
+    if isinstance(kind, BaseException):
+        return kind
+    return value if isinstance(value, BaseException) else kind() if value is None else kind(value)
