@@ -171,19 +171,25 @@ class Choice:
             return not self._source(code).is_empty and self.prompt.continues(code)
 
         def is_meant(code: str) -> bool:
-            """Neither usage that imports the entry point, nor its signature again."""
-            if full(code):
-                found = self._source(code)
-                return not isinstance(found, PythonSource) or not found.is_borrowed(self.path)
+            """No usage that imports the entry point."""
+            found = self._source(code)
+            return full(code) and not (isinstance(found, PythonSource) and found.is_borrowed(self.path))
+
+        def is_body(code: str) -> bool:
+            """No signature once more."""
             return goes_on(code) and not self._source(self.prompt.join(code)).is_stub(self.path)
 
-        for accepts in (is_meant, lambda code: full(code) or goes_on(code)):
+        same = [block for block in blocks if block.language in ("", self.language)]
+        if (code := self._last(same, is_meant)) is not None:  # what goes on from the prompt may be an excerpt of it
+            return self._with_helpers(code, blocks)
+        for accepts in (is_body, is_meant, lambda code: full(code) or goes_on(code)):
             if (code := self._last(blocks, accepts)) is not None:
                 return self._with_helpers(code, blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
-        if (code := self._last(blocks, lambda code: self.prompt.with_method(code) is not None)) is not None:
-            return code
+        for accepts in (lambda code: self.prompt.with_method(code) is not None, self.prompt.completes):
+            if (code := self._last(blocks, accepts)) is not None:
+                return code
         fenced = [block for block in blocks if not block.inline]
         if (code := self._last(fenced, lambda code: self.prompt.indented(code) is not None)) is not None:
             return self.prompt.indented(code)
@@ -260,10 +266,11 @@ class Choice:
             return self.prompt.around(code) if self.path else code
         if self.prompt.continues(code):
             return self.prompt.join(code)
-        if defines:
+        if defines or self.prompt.completes(code):
             return self.prompt.around(code)
-        joined = self.prompt.with_method(code)
-        return joined or (self.prompt.join(code) if self.prompt.is_bare else code)
+        if (joined := self.prompt.with_method(code)) is not None:
+            return joined
+        return code if not self.prompt.is_bare or self.prompt.stands_beside(code) else self.prompt.join(code)
 
 
 def choose_program(text: str, language: str) -> str | None:

@@ -346,6 +346,18 @@ def does_more_behind(node: ast.AST, end: tuple[int, int]) -> bool:
     )
 
 
+def has_body_behind(node: ast.AST, end: tuple[int, int]) -> bool:
+    """Whether a statement of a function's body ends behind `end` that is more than a value: `pass` and `...` are."""
+    return any(
+        ends_at(inner) > end and not (_is_value(inner) and not _is_ellipsis(inner))
+        for inner in node.body
+    )
+
+
+def _is_ellipsis(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is Ellipsis
+
+
 def ends_at(node: ast.stmt) -> tuple[int, int]:
     """Where a statement ends: line, column in bytes."""
     return node.end_lineno, node.end_col_offset

@@ -44,6 +44,9 @@ METHOD_LISTS = {"field_declaration_list", "declaration_list"}
 RUST_METHODS = {"function_item", "function_signature_item"}
 METHODS = RUST_METHODS | {"function_definition", "field_declaration"}
 BODIES = {"compound_statement", "try_statement", "block"}
+FUNCTIONS = {"function_definition", "function_item"}
+CLOSURES = {"lambda_expression", "closure_expression"}
+DIRECTIVES = {"preproc_include", "preproc_def", "preproc_function_def", "preproc_call"}
 RUST_ITEMS = {
     "function_item",
     "struct_item",
@@ -230,6 +233,32 @@ class TreeSource:
             elif node.start_byte < item.end and node.end_byte > item.start:
                 stack += reversed(node.named_children)
         return [method for method in found if method]
+
+    def grows_behind(self, at: int) -> bool:
+        """Whether the function, or the class or `impl`, that byte `at` lies in has code of its own behind it.
+
+        So it has where none begins before `at`: then all of the body stands behind.
+        """
+        body, stack = None, [self._root] if self._root else []
+        while stack:  # from the outside to the inside
+            node = stack.pop()
+            if node.start_byte < at < node.end_byte or node is self._root:
+                of = node.parent.type if node.parent and node.type in BODIES else ""
+                if node.type in METHOD_LISTS or of in FUNCTIONS or (of in CLOSURES and body is None):
+                    body = node
+                stack += node.named_children
+        return body is None or self._has_code(body, at)
+
+    def _has_code(self, body: "Node", at: int) -> bool:
+        stack = [body]
+        while stack:
+            node = stack.pop()
+            if node.type.endswith("comment") or node.type in DIRECTIVES or node.end_byte <= at:
+                continue
+            if node.start_byte >= at:
+                return True
+            stack += node.named_children
+        return False
 
     def without(self, items: "list[Item] | tuple[Item, ...]") -> str:
         """The text with these items blanked out, on the same lines."""
