@@ -104,7 +104,7 @@ class Prompt:
         return item is None or (item.end > end and whole.grows_behind(end))
 
     def completes(self, code: str) -> bool:
-        """Whether it is methods alone, as `impl` or outside of their class, of a type that the prompt defines before."""
+        """Whether it is methods alone, in an `impl` or outside of their class, of a type that the prompt defines."""
         own, known = source(code, self.language), source(self.before, self.language)
         if not isinstance(own, TreeSource) or not own.whole or not isinstance(known, TreeSource) or len(self.path) != 1:
             return False
@@ -154,7 +154,7 @@ class Prompt:
         return not self._is_finished and does_more_behind(node, end)
 
     def _has_members(self, node: ast.ClassDef, end: tuple[int, int]) -> bool:
-        """Whether members behind the prompt make a class more than it was: beside a bare method, they say that again."""
+        """Whether members behind the prompt are what a class lacked: beside a bare method, that method again."""
         last = self._closed.innermost(self.path)
         if not self._ends_bare or not isinstance(last, FUNCTIONS):
             return self._ends_bare or does_more_behind(node, end)

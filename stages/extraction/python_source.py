@@ -390,8 +390,15 @@ def does_more_behind(node: ast.AST, end: tuple[int, int]) -> bool:
 
 
 def has_body_behind(node: ast.AST, end: tuple[int, int]) -> bool:
-    """Whether a statement of a function's body ends behind `end` that is more than a value: `pass` and `...` are."""
-    return any(ends_at(inner) > end and not (_is_value(inner) and not _is_ellipsis(inner)) for inner in node.body)
+    """Whether a statement of a function's body ends behind `end` that may be all of it: `pass` and `...` are.
+
+    Values that are stated, imports and inner definitions by themselves are no body.
+    """
+    beside = (*FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)
+    return any(
+        ends_at(inner) > end and not isinstance(inner, beside) and (not _is_value(inner) or _is_ellipsis(inner))
+        for inner in node.body
+    )
 
 
 def _is_ellipsis(node: ast.stmt) -> bool:

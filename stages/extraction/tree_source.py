@@ -46,7 +46,9 @@ METHODS = RUST_METHODS | {"function_definition", "field_declaration"}
 BODIES = {"compound_statement", "try_statement", "block"}
 FUNCTIONS = {"function_definition", "function_item"}
 CLOSURES = {"lambda_expression", "closure_expression"}
-DIRECTIVES = {"preproc_include", "preproc_def", "preproc_function_def", "preproc_call"}
+LITERALS = {"string_literal", "raw_string_literal", "concatenated_string", "number_literal", "char_literal", "comment"}
+WITHOUT_EFFECT = {"preproc_include", "preproc_def", "preproc_function_def", "preproc_call", "empty_statement"}
+NESTED = {"use_declaration", "function_item", "struct_item", "function_definition"}  # a body needs more than these
 RUST_ITEMS = {
     "function_item",
     "struct_item",
@@ -253,11 +255,16 @@ class TreeSource:
         stack = [body]
         while stack:
             node = stack.pop()
-            if node.type.endswith("comment") or node.type in DIRECTIVES or node.end_byte <= at:
+            if node.type.endswith("comment") or node.type in WITHOUT_EFFECT or node.end_byte <= at:
                 continue
+            inner = node.named_children
+            if node.type == "expression_statement" and all(child.type in LITERALS for child in inner):
+                continue  # `;`, or a value that is stated
             if node.start_byte >= at:
-                return True
-            stack += node.named_children
+                if node.type not in NESTED or body.type in METHOD_LISTS:
+                    return True
+                continue
+            stack += inner
         return False
 
     def without(self, items: "list[Item] | tuple[Item, ...]") -> str:

@@ -153,6 +153,28 @@ def test_a_class_that_inherits_is_whole() -> None:
     assert code_of(f"```python\n{base}{own}```\n```python\n{recap}```", entry="Bank") == base + own
 
 
+@pytest.mark.parametrize("tag", ["python", ""])
+def test_pieces_of_a_program(tag: str) -> None:
+    pieces = ["n = int(input())\nxs = input().split()\n", "total = sum(map(int, xs))\n", "print(total)\n"]
+    answer = "\n".join(f"Then:\n```{tag}\n{piece}```" for piece in pieces)
+    assert code_of(f"{answer}\nOutput:\n```\n7\n```\n", "Read.", None, stdin="1\n7\n") == "\n".join(pieces)
+
+
+TESTED = "found = inc(1)\nassert found == 2\n"
+
+
+def test_tests_without_an_entry_point() -> None:
+    for usage in ("from sol import inc\nprint(inc(1))\n", "def inc(x): ...\n", "found = inc(2)\nprint(found)\n"):
+        assert code_of(f"```python\n{OWN}```\n```python\n{usage}```\n", "Write it.", None, tests=TESTED) == OWN
+    helper, own = "def step(x):\n    return x + 1\n", "def inc(x):\n    return step(x)\n"
+    answer = f"```python\n{helper}```\n```python\n{own}```\n"
+    assert code_of(answer, "Write it.", None, tests=TESTED) == f"{helper}\n{own}"
+    other = "def dec(x):\n    return x - 1\n"
+    both = f"{TESTED}assert dec(1) == 0\n"
+    answer = f"```python\n{OWN}```\n```python\n{other}```\n"
+    assert code_of(answer, "Write it.", None, tests=both) == f"{OWN}\n{other}"
+
+
 READS = "n = int(input())\nxs = input().split()\nprint(*xs[:n])\n"
 DEMOS = {
     "python": [
