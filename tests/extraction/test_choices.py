@@ -122,6 +122,10 @@ USAGE = {
     "a recap": "def inc(x):\n    ...\n",
     "a recap without a body": 'def inc(x):\n    """Add one."""\n',
     "a result of that name": "inc = 2\nprint(inc)\n",
+    "an attribute": "import solution\ninc = solution.inc\nassert inc(1) == 2\n",
+    "an attribute of what is loaded": "import importlib\ninc = importlib.import_module('answer').inc\nprint(inc(1))\n",
+    "getattr": "import importlib\nm = importlib.import_module('answer')\ninc = getattr(m, 'inc')\nprint(inc(1))\n",
+    "an element": "import runpy\ninc = runpy.run_path('answer.py')['inc']\nprint(inc(1))\n",
 }
 
 
@@ -138,7 +142,12 @@ def test_usage_is_no_definition(usage: str, prompt: str) -> None:
 
 @pytest.mark.parametrize(
     "own",
-    ["from math import sqrt as inc\n", "inc = lambda x: inc(x - 1) + 1 if x else 1\n", f"{OWN}inc = str(inc)\n"],
+    [
+        "from math import sqrt as inc\n",
+        "class A:\n    def inc(self, x):\n        return x + 1\n\n\na = A()\ninc = a.inc\n",
+        "inc = lambda x: inc(x - 1) + 1 if x else 1\n",
+        f"{OWN}inc = str(inc)\n",
+    ],
 )
 def test_what_else_defines(own: str) -> None:
     assert code_of(f"```python\n{own}```\nUse it:\n```python\nprint(inc(1))\n```\n") == own
