@@ -73,8 +73,10 @@ class Prompt:
             return False
         if found is not None and found.text == self.text + "{}":
             return True  # a signature alone
-        if found is not None and found.text.removeprefix(self.text).startswith("\n}"):
-            return self._item(found).end > len(self.text.encode("utf-8", "surrogatepass"))
+        end = len(self.text.encode("utf-8", "surrogatepass"))
+        if isinstance(found, TreeSource) and found.is_in_function(end):
+            item = self._item(found)
+            return item is not None and item.end > end
         mentioned = UnknownSource(self.text).defines(self.path)
         return mentioned and COMMENT.sub("", self.text).rstrip().endswith("{")
 
