@@ -47,7 +47,13 @@ class Choice:
     def __init__(self, prompt: Prompt, tests: str = "", has_input: bool = False) -> None:
         self.prompt, self.language, self.path = prompt, prompt.language, prompt.path
         self._tests, self._has_input = tests, has_input
-        self._tested = frozenset(WORD.findall(tests)) if tests.strip() and not self.path else frozenset()
+        self._tested = self._words_of(tests) if tests.strip() and not self.path else frozenset()
+
+    def _words_of(self, tests: str) -> frozenset[str]:
+        """The words in tests, but for names that tests in Python bind themselves other than by an import."""
+        found = self._source(tests)
+        own = found.own_names if isinstance(found, PythonSource) else set()
+        return frozenset(WORD.findall(tests)) - own
 
     def of(self, completion: str) -> str:
         """The program in a completion, with what the prompt brings to it; "" for none."""
@@ -100,6 +106,13 @@ class Choice:
             return found.is_program
         names = found.bound.keys() if isinstance(found, PythonSource) else getattr(found, "names", frozenset())
         return bool(self._tested & (set(names) - {"main"}))
+
+    def _makes_wanted(self, found: Source | UnknownSource) -> bool:
+        """Whether it is Python that defines what the tests use, with a body, and does not take it from elsewhere."""
+        if not isinstance(found, PythonSource) or not found.whole:
+            return False
+        names = (self._tested & found.bound.keys()) - {"main"}
+        return any(not found.is_stub((name,)) and not found.is_borrowed((name,)) for name in names)
 
     def is_sound(self, code: str) -> bool:
         """Whether it is code without an error, or goes on from the prompt."""
@@ -171,19 +184,25 @@ class Choice:
             return not self._source(code).is_empty and self.prompt.continues(code)
 
         def is_meant(code: str) -> bool:
-            """Neither usage that imports the entry point, nor its signature again."""
-            if full(code):
-                found = self._source(code)
-                return not isinstance(found, PythonSource) or not found.is_borrowed(self.path)
+            """No usage that imports the entry point."""
+            found = self._source(code)
+            return full(code) and not (isinstance(found, PythonSource) and found.is_borrowed(self.path))
+
+        def is_body(code: str) -> bool:
+            """No signature once more."""
             return goes_on(code) and not self._source(self.prompt.join(code)).is_stub(self.path)
 
-        for accepts in (is_meant, lambda code: full(code) or goes_on(code)):
+        same = [block for block in blocks if block.language in ("", self.language)]
+        if (code := self._last(same, is_meant)) is not None:  # what goes on from the prompt may be an excerpt of it
+            return self._with_helpers(code, blocks)
+        for accepts in (is_body, is_meant, lambda code: full(code) or goes_on(code)):
             if (code := self._last(blocks, accepts)) is not None:
                 return self._with_helpers(code, blocks)
         if (code := self._last(blocks, lambda code: full(textwrap.dedent(code)))) is not None:
             return textwrap.dedent(code)
-        if (code := self._last(blocks, lambda code: self.prompt.with_method(code) is not None)) is not None:
-            return code
+        for accepts in (lambda code: self.prompt.with_method(code) is not None, self.prompt.completes):
+            if (code := self._last(blocks, accepts)) is not None:
+                return code
         fenced = [block for block in blocks if not block.inline]
         if (code := self._last(fenced, lambda code: self.prompt.indented(code) is not None)) is not None:
             return self.prompt.indented(code)
@@ -209,6 +228,11 @@ class Choice:
             return code
         before, behind = [], []
         lacks, passed = set(found.missing - prompt.bound.keys()), False
+        if self._tested:  # the tests may use what several blocks define
+            steps = [
+                step for step in (self._source(block.content) for block in blocks) if isinstance(step, PythonSource)
+            ]
+            lacks |= {name for step in steps for name in self._tested - found.bound.keys() if step.has_body((name,))}
         for content in (block.content for block in blocks):
             step = self._source(content)
             passed = passed or content == code
@@ -231,10 +255,20 @@ class Choice:
     def _program(self, blocks: Sequence[Block]) -> str | None:
         """The last block that is a whole program; pieces of one are joined."""
         own = [block.content for block in blocks if block.language == self.language and block.content.strip()]
+        if not own:
+            untagged = [block.content for block in blocks if not block.language and not block.inline]
+            own = [
+                content for content in untagged if self._source(content).whole and self._source(content).is_something
+            ]
 
         def is_wanted(code: str) -> bool:
             return self._source(code).whole and self._is_wanted(self._source(code))
 
+        if (
+            self._tested
+            and (code := self._last(blocks, lambda code: self._makes_wanted(self._source(code)))) is not None
+        ):
+            return self._with_helpers(code, blocks)
         code = None
         if self._has_input:
             code = self._last(blocks, lambda code: reads_input(self._source(code)) and is_wanted(code))
@@ -260,10 +294,11 @@ class Choice:
             return self.prompt.around(code) if self.path else code
         if self.prompt.continues(code):
             return self.prompt.join(code)
-        if defines:
+        if defines or self.prompt.completes(code):
             return self.prompt.around(code)
-        joined = self.prompt.with_method(code)
-        return joined or (self.prompt.join(code) if self.prompt.is_bare else code)
+        if (joined := self.prompt.with_method(code)) is not None:
+            return joined
+        return code if not self.prompt.is_bare or self.prompt.stands_beside(code) else self.prompt.join(code)
 
 
 def choose_program(text: str, language: str) -> str | None:

@@ -211,6 +211,8 @@ class Reader:
     def _sound_block(self, info: str, rest: str, body: int, end: int, begin: int) -> Block | None:
         lines = self._lines(body, end, begin) if end > body else ""
         contents = [lines]
+        if lines != self.text[body:end]:  # the fence alone has a margin
+            contents.append(self.text[body:end])
         if rest:
             at = self.text.find(rest, begin)
             contents.insert(0, f"{self.text[at : min(at + len(rest), end)]}\n{lines}")

@@ -27,7 +27,7 @@ def put_together(code: str, contents: Sequence[str], language: str, path: tuple[
             pieces.append(found)
     program = _Program(chosen, pieces)
     program.add(chosen)
-    if len(program.texts) == 1:
+    if len(program.texts) == 1 and not (pieces and any(_is_own(chosen, item) for item in chosen.items)):
         return code
     text = "\n".join(_without_own_includes(part) for part in program.texts)
     whole = source(text, language)
@@ -88,11 +88,20 @@ def _bound(text: TreeSource) -> set[str]:
 
 def _is_head(piece: TreeSource, text: TreeSource) -> bool:
     """Whether it is nothing but the includes that a text in C or C++ has none of."""
-    if text.language == "rust" or any(item.kind == "preproc_include" for item in text.items):
+    if text.language == "rust":
         return False
+    if any(item.kind == "preproc_include" for item in text.items):
+        return _is_header(piece, text)
     plain = all(item.kind in WITHOUT_CODE for item in piece.items)
     includes = [item for item in piece.items if item.kind == "preproc_include"]
     return plain and bool(includes) and not any(_is_own(piece, item) for item in includes)
+
+
+def _is_header(piece: TreeSource, text: TreeSource) -> bool:
+    """Whether a text that includes a file of the answer's own may mean this one: it declares what the text defines."""
+    declared = {name for item in piece.items for name in item.declared}
+    includes = any(item.kind == "preproc_include" and _is_own(text, item) for item in text.items)
+    return includes and bool(declared & text.names) and not piece.names & text.names
 
 
 def _completes(piece: TreeSource, text: TreeSource, lacking: set[str]) -> bool:

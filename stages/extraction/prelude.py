@@ -16,11 +16,14 @@ from stages.extraction.python_source import (
     always_ends,
     does_more_behind,
     ends_at,
+    has_body_behind,
     is_stub,
 )
 from stages.extraction.tree_source import COMMENT, GRAMMARS, Item, TreeSource, imports
 
 BODIES = ("", "    pass\n", "        pass\n", "            pass\n", "\tpass\n", "\t\tpass\n", "  pass\n", " pass\n")
+BLANK = re.compile(rf"{COMMENT.pattern}|^[ \t]*#[^\n]*", re.DOTALL | re.MULTILINE)
+CLOSING = re.compile(r"[\s;]*\}")
 CLOSINGS = ("", "\n}", "\n}\n}", "\n};", "\n}\n};", "\n}\n}\n}", "{}", ";")
 
 
@@ -50,10 +53,15 @@ class Prompt:
             return None if node is None else found.offset(node)
         if not isinstance(found, TreeSource):
             return None
-        item = found.definition(self.path[:1]) or next(
-            (item for item in found.items if self.path[0] in item.declared), None
-        )
+        item = self._item(found) or next((item for item in found.items if self.path[0] in item.declared), None)
         return None if item is None else len(found.data[: item.start].decode("utf-8", "surrogatepass"))
+
+    def _item(self, found: TreeSource) -> Item | None:
+        """What holds the entry point: the `impl` of a type rather than the type, or a method outside of its class."""
+        own = found.definition(self.path) if len(self.path) > 1 else None
+        inside = f"{self.path[0]}::"
+        methods = (one for one in reversed(found.items) if any(name.startswith(inside) for name in one.names))
+        return own or next(methods, None) or found.definition(self.path[:1])
 
     @cached_property
     def is_open(self) -> bool:
@@ -65,6 +73,10 @@ class Prompt:
             return False
         if found is not None and found.text == self.text + "{}":
             return True  # a signature alone
+        end = len(self.text.encode("utf-8", "surrogatepass"))
+        if isinstance(found, TreeSource) and found.is_in_function(end):
+            item = self._item(found)
+            return item is not None and item.end > end
         mentioned = UnknownSource(self.text).defines(self.path)
         return mentioned and COMMENT.sub("", self.text).rstrip().endswith("{")
 
@@ -90,8 +102,23 @@ class Prompt:
             return False
         if isinstance(whole, PythonSource):
             return self._grows(whole.definition(self.path[:1]))
-        item = whole.definition(self.path)
-        return item is None or item.end > len(self.text.encode("utf-8", "surrogatepass"))
+        item, end = self._item(whole), len(self.text.encode("utf-8", "surrogatepass"))
+        return item is None or (item.end > end and whole.grows_behind(end))
+
+    def completes(self, code: str) -> bool:
+        """Whether it is methods alone, in an `impl` or outside of their class, of a type that the prompt defines."""
+        own, known = source(code, self.language), source(self.before, self.language)
+        if not isinstance(own, TreeSource) or not own.whole or not isinstance(known, TreeSource) or len(self.path) != 1:
+            return False
+        inside = f"{self.path[0]}::"
+        has_methods = any(name.startswith(inside) for name in own.names)
+        return has_methods and self.path[0] in known.names and not own.defines(self.path)
+
+    def stands_beside(self, code: str) -> bool:
+        """Whether code that does not continue the prompt makes a program with it, so that a stub would be judged."""
+        if self.language != "python" and self.text.rstrip().endswith("{") and CLOSING.match(BLANK.sub(" ", code)):
+            return True
+        return source(f"{self.text}{code}\n", self.language).whole
 
     @cached_property
     def is_bare(self) -> bool:
@@ -120,11 +147,21 @@ class Prompt:
         while isinstance(node, ast.ClassDef):
             grown = next((member for member in node.body if ends_at(member) > end), None)
             if grown is None or (grown.lineno, grown.col_offset) >= end:
-                return grown is not None and (self._ends_bare or does_more_behind(node, end))
+                return grown is not None and self._has_members(node, end)
             node = grown
         if not isinstance(node, FUNCTIONS) or ends_at(node.body[-1]) <= end:
             return False
-        return self._ends_bare or (not self._is_finished and does_more_behind(node, end))
+        if self._ends_bare:
+            return has_body_behind(node, end)
+        return not self._is_finished and does_more_behind(node, end)
+
+    def _has_members(self, node: ast.ClassDef, end: tuple[int, int]) -> bool:
+        """Whether members behind the prompt are what a class lacked: beside a bare method, that method again."""
+        last = self._closed.innermost(self.path)
+        if not self._ends_bare or not isinstance(last, FUNCTIONS):
+            return self._ends_bare or does_more_behind(node, end)
+        new = (member for member in node.body if (member.lineno, member.col_offset) >= end)
+        return any(isinstance(member, FUNCTIONS) and member.name == last.name for member in new)
 
     def indented(self, code: str) -> str | None:
         """`code` as the body of the bare function that the prompt ends in, where only its margin is missing.

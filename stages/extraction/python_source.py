@@ -70,10 +70,34 @@ class PythonSource:
         node = self.definition(path)
         return node is not None and is_stub(node)
 
+    def has_body(self, path: tuple[str, ...]) -> bool:
+        """Whether a function or class of its own, with a body, defines `path`."""
+        return isinstance(self.definition(path), (*FUNCTIONS, ast.ClassDef)) and not self.is_stub(path)
+
     def is_borrowed(self, path: tuple[str, ...]) -> bool:
         """Whether it gets what `path` begins with from elsewhere, as usage does: by an import, a loop, or itself."""
         nodes = [node for node in _statements(self._tree) if path[0] in _names(node)] if self._tree and path else []
-        return bool(nodes) and not any(_makes(node, path[0]) for node in nodes)
+        return bool(nodes) and not any(_makes(node, path[0]) and not self._takes(node, path[0]) for node in nodes)
+
+    def _takes(self, node: ast.stmt, name: str) -> bool:
+        """Whether it takes an attribute, or an element, of that name out of what this text does not define."""
+        seen: set[str] = set()
+        value = _holder(getattr(node, "value", None), name)
+        while value is not None:
+            root = _root(value)
+            made = self.bound.get(root)
+            if root in seen or not isinstance(made, (ast.Assign, ast.AnnAssign)):
+                return not isinstance(made, (*FUNCTIONS, ast.ClassDef))
+            seen.add(root)
+            value = made.value
+        return False
+
+    @cached_property
+    def own_names(self) -> set[str]:
+        """Names that it binds anywhere other than by an import."""
+        nodes = list(ast.walk(self._tree)) if self._tree else []
+        made = {node.name for node in nodes if isinstance(node, (*FUNCTIONS, ast.ClassDef))}
+        return made | _stores(self._tree) | {node.arg for node in nodes if isinstance(node, ast.arg)}
 
     @cached_property
     def returns(self) -> bool:
@@ -272,6 +296,25 @@ def _makes(node: ast.stmt, name: str) -> bool:
     return True
 
 
+def _holder(value: ast.AST | None, name: str) -> ast.AST | None:
+    """What a value is taken from by `name`: `m` of `m.name`, `m["name"]` and `getattr(m, "name")`."""
+    if isinstance(value, ast.Attribute):
+        return value.value if value.attr == name else None
+    if isinstance(value, ast.Subscript):
+        return value.value if isinstance(value.slice, ast.Constant) and value.slice.value == name else None
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "getattr":
+        held = len(value.args) > 1 and isinstance(value.args[1], ast.Constant) and value.args[1].value == name
+        return value.args[0] if held else None
+    return None
+
+
+def _root(value: ast.AST) -> str | None:
+    """The name that a chain of attributes, calls and elements begins with."""
+    while isinstance(value, (ast.Attribute, ast.Call, ast.Subscript)):
+        value = value.func if isinstance(value, ast.Call) else value.value
+    return value.id if isinstance(value, ast.Name) else None
+
+
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a statement but for those of its inner statements: its tests, values and targets."""
     stack = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
@@ -344,6 +387,22 @@ def does_more_behind(node: ast.AST, end: tuple[int, int]) -> bool:
         and not (_is_idle(inner) or _is_value(inner))
         for inner in ast.walk(node)
     )
+
+
+def has_body_behind(node: ast.AST, end: tuple[int, int]) -> bool:
+    """Whether a statement of a function's body ends behind `end` that may be all of it: `pass` and `...` are.
+
+    Values that are stated, imports and inner definitions by themselves are no body.
+    """
+    beside = (*FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)
+    return any(
+        ends_at(inner) > end and not isinstance(inner, beside) and (not _is_value(inner) or _is_ellipsis(inner))
+        for inner in node.body
+    )
+
+
+def _is_ellipsis(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is Ellipsis
 
 
 def ends_at(node: ast.stmt) -> tuple[int, int]:

@@ -21,6 +21,18 @@ _OPENINGS = {
     language: re.compile(rf"[\s{{.]*(?:(?:lang(?:uage)?|class)\s*=\s*[\"']?)?{name}{_VERSION}", re.IGNORECASE)
     for language, name in _NAMES.items()
 }
+# A name with code glued to it: "pythondef add(a, b):", "cpp#include <map>", "rustfn main() {".
+_C_WORDS = (
+    r"#\s*(?:include|define)\b|(?:int|void|long|double|float|bool|char|static|struct|typedef|unsigned|const)\s+\w"
+)
+_CPP_WORDS = rf"{_C_WORDS}|(?:using|template|class|namespace|auto|constexpr)\b\s*[<\w]"
+_BEGINNINGS = {
+    "python": r"(?:python3?|py3?)(?=(?:def|class|import|from|async)\s+\w|@\w|#)",
+    "cpp": rf"(?:cpp|c\+\+)(?={_CPP_WORDS})",
+    "c": rf"c(?={_C_WORDS})",
+    "rust": r"(?:rust|rs)(?=(?:fn|use|pub|struct|impl|enum|mod|const|static)\b\s*[\w(<]|#\[|#!\[)",
+}
+_GLUED = {language: re.compile(rf"\s*{beginning}") for language, beginning in _BEGINNINGS.items()}
 _FIRST_WORD = re.compile(r"[\s{.]*([^\s,;:{}()=]*)")
 # Sessions of a shell or an interpreter, output and data: never the program, whatever parsers make of them.
 NO_PROGRAM = re.compile(
@@ -40,6 +52,9 @@ def language_of(info: str) -> tuple[str, int]:
     head = info[:LONGEST]
     for language, opening in _OPENINGS.items():
         if found := opening.match(head):
+            return language, found.end()
+    for language, glued in _GLUED.items():
+        if found := glued.match(head):
             return language, found.end()
     word = _FIRST_WORD.match(head)
     return word[1].lower(), word.end()

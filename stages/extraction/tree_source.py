@@ -44,6 +44,13 @@ METHOD_LISTS = {"field_declaration_list", "declaration_list"}
 RUST_METHODS = {"function_item", "function_signature_item"}
 METHODS = RUST_METHODS | {"function_definition", "field_declaration"}
 BODIES = {"compound_statement", "try_statement", "block"}
+FUNCTIONS = {"function_definition", "function_item"}
+CLOSURES = {"lambda_expression", "closure_expression"}
+LITERALS = {"string_literal", "raw_string_literal", "concatenated_string", "number_literal", "char_literal", "comment"}
+WITHOUT_EFFECT = {"preproc_include", "preproc_def", "preproc_function_def", "preproc_call"}
+WITHOUT_EFFECT |= {"empty_statement", "attribute_item", "inner_attribute_item"}
+CONDITIONS = {"preproc_if", "preproc_ifdef", "preproc_elif", "preproc_elifdef", "preproc_else"}
+NESTED = {"use_declaration", "function_item", "struct_item", "function_definition"}  # a body needs more than these
 RUST_ITEMS = {
     "function_item",
     "struct_item",
@@ -230,6 +237,51 @@ class TreeSource:
             elif node.start_byte < item.end and node.end_byte > item.start:
                 stack += reversed(node.named_children)
         return [method for method in found if method]
+
+    def grows_behind(self, at: int) -> bool:
+        """Whether the function, or the class or `impl`, that byte `at` lies in has code of its own behind it.
+
+        So it has where none begins before `at`: then all of the body stands behind.
+        """
+        body = self._body_at(at)
+        return body is None or self._has_code(body, at)
+
+    def is_in_function(self, at: int) -> bool:
+        """Whether byte `at` lies in the body of a function."""
+        body = self._body_at(at)
+        return body is not None and body.type in BODIES
+
+    def _body_at(self, at: int) -> "Node | None":
+        """The innermost body of a function, or list of methods, that begins before `at` and ends behind it."""
+        body, stack = None, [self._root] if self._root else []
+        while stack:
+            node = stack.pop()
+            if node.start_byte < at < node.end_byte or node is self._root:
+                of = node.parent.type if node.parent and node.type in BODIES else ""
+                if node.type in METHOD_LISTS or of in FUNCTIONS or (of in CLOSURES and body is None):
+                    body = node
+                stack += node.named_children
+        return body
+
+    def _has_code(self, body: "Node", at: int) -> bool:
+        stack = [body]
+        while stack:
+            node = stack.pop()
+            if node.type.endswith("comment") or node.type in WITHOUT_EFFECT or node.end_byte <= at:
+                continue
+            inner = node.named_children
+            if node.type == "expression_statement" and all(child.type in LITERALS for child in inner):
+                continue  # `;`, or a value that is stated
+            if node.type in CONDITIONS:
+                skipped = [node.child_by_field_name(field) for field in ("condition", "name")]
+                stack += [child for child in inner if child not in skipped]
+                continue
+            if node.start_byte >= at:
+                if node.type not in NESTED or body.type in METHOD_LISTS:
+                    return True
+                continue
+            stack += inner
+        return False
 
     def without(self, items: "list[Item] | tuple[Item, ...]") -> str:
         """The text with these items blanked out, on the same lines."""

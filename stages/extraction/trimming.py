@@ -48,7 +48,8 @@ def _salvaged(completion: str, strict: str, prompt: Prompt) -> str:
         else:
             whole = source(prompt.join(completion), prompt.language)
             item = whole.definition(prompt.path) if isinstance(whole, TreeSource) else None
-            if item and item.end > len(prompt.text.encode("utf-8", "surrogatepass")):
+            end = len(prompt.text.encode("utf-8", "surrogatepass"))
+            if item and item.end > end and whole.grows_behind(end):
                 return whole.data[: item.end].decode("utf-8", "surrogatepass") + "\n"
     left = TRIED * len(completion) + TRIED_AT_LEAST
     for part in _parts(completion):

@@ -122,6 +122,10 @@ USAGE = {
     "a recap": "def inc(x):\n    ...\n",
     "a recap without a body": 'def inc(x):\n    """Add one."""\n',
     "a result of that name": "inc = 2\nprint(inc)\n",
+    "an attribute": "import solution\ninc = solution.inc\nassert inc(1) == 2\n",
+    "an attribute of what is loaded": "import importlib\ninc = importlib.import_module('answer').inc\nprint(inc(1))\n",
+    "getattr": "import importlib\nm = importlib.import_module('answer')\ninc = getattr(m, 'inc')\nprint(inc(1))\n",
+    "an element": "import runpy\ninc = runpy.run_path('answer.py')['inc']\nprint(inc(1))\n",
 }
 
 
@@ -138,7 +142,12 @@ def test_usage_is_no_definition(usage: str, prompt: str) -> None:
 
 @pytest.mark.parametrize(
     "own",
-    ["from math import sqrt as inc\n", "inc = lambda x: inc(x - 1) + 1 if x else 1\n", f"{OWN}inc = str(inc)\n"],
+    [
+        "from math import sqrt as inc\n",
+        "class A:\n    def inc(self, x):\n        return x + 1\n\n\na = A()\ninc = a.inc\n",
+        "inc = lambda x: inc(x - 1) + 1 if x else 1\n",
+        f"{OWN}inc = str(inc)\n",
+    ],
 )
 def test_what_else_defines(own: str) -> None:
     assert code_of(f"```python\n{own}```\nUse it:\n```python\nprint(inc(1))\n```\n") == own
@@ -151,6 +160,28 @@ def test_a_class_that_inherits_is_whole() -> None:
         assert code_of(f"```python\n{base}```\n```python\n{own}```", entry=entry) == f"{base}\n{own}"
     recap = "class Bank(Base):\n    def inc(self, x): ...\n"
     assert code_of(f"```python\n{base}{own}```\n```python\n{recap}```", entry="Bank") == base + own
+
+
+@pytest.mark.parametrize("tag", ["python", ""])
+def test_pieces_of_a_program(tag: str) -> None:
+    pieces = ["n = int(input())\nxs = input().split()\n", "total = sum(map(int, xs))\n", "print(total)\n"]
+    answer = "\n".join(f"Then:\n```{tag}\n{piece}```" for piece in pieces)
+    assert code_of(f"{answer}\nOutput:\n```\n7\n```\n", "Read.", None, stdin="1\n7\n") == "\n".join(pieces)
+
+
+TESTED = "found = inc(1)\nassert found == 2\n"
+
+
+def test_tests_without_an_entry_point() -> None:
+    for usage in ("from sol import inc\nprint(inc(1))\n", "def inc(x): ...\n", "found = inc(2)\nprint(found)\n"):
+        assert code_of(f"```python\n{OWN}```\n```python\n{usage}```\n", "Write it.", None, tests=TESTED) == OWN
+    helper, own = "def step(x):\n    return x + 1\n", "def inc(x):\n    return step(x)\n"
+    answer = f"```python\n{helper}```\n```python\n{own}```\n"
+    assert code_of(answer, "Write it.", None, tests=TESTED) == f"{helper}\n{own}"
+    other = "def dec(x):\n    return x - 1\n"
+    both = f"{TESTED}assert dec(1) == 0\n"
+    answer = f"```python\n{OWN}```\n```python\n{other}```\n"
+    assert code_of(answer, "Write it.", None, tests=both) == f"{OWN}\n{other}"
 
 
 READS = "n = int(input())\nxs = input().split()\nprint(*xs[:n])\n"

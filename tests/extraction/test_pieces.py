@@ -89,3 +89,12 @@ def test_many_blocks_take_linear_time(language: str, block: str) -> None:
 
     took(10)
     assert took(1000) < 20 * took(100) + 1
+
+
+def test_a_header_of_the_answers_own_comes_first() -> None:
+    header = "#pragma once\nint half(int x);\nint total(int x);\n"
+    own = '#include "total.h"\nint total(int x) { return half(x); }\nint half(int x) { return x / 2; }\n'
+    for language in ("c", "cpp"):
+        found = code_of([header, own], language)
+        assert found.startswith(header) and '"total.h"' not in found and found.count("return half") == 1
+    assert code_of([own], "c") == own
