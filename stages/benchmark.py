@@ -20,7 +20,7 @@ from stages.common.records import Sample, Task, Verdict
 from stages.common.score import categories, figures, trimmed_figures
 from stages.common.timing import write_timing
 from stages.common.verdict_summary import VerdictSummary
-from stages.settings.benchmark import BenchmarkSettings, ScoreSettings
+from stages.settings.scoring import ScoreSettings
 from stages.settings.verify import VerifySettings
 from stages.verifiers.files import verify_file
 from stages.verifiers.trimmed import trimmed_counts
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--timing", type=output_file, help="file for what varies from run to run")
     args = parser.parse_args()
     params = Params(args.params)
-    settings = params.section(BenchmarkSettings, "benchmark")
+    score = params.section(ScoreSettings, "benchmark.score")
     tasks = {task.task_id: task for task in records.read_tasks(*args.tasks)}
     verify = params.section(VerifySettings, "verify")
     samples, greedy = (args.samples, args.greedy) if args.samples else draw_samples(args)
@@ -117,19 +117,19 @@ def main() -> None:
     summary, tally, timing = judged(args, samples, verdicts, tasks, verify)
     if verdicts != given:
         records.write(given, records.read(Verdict, verdicts))
-    found = figures(list(tally.values()), settings.score)
+    found = figures(list(tally.values()), score)
     trimmed, work = trimmed_counts(tasks, samples, verdicts, verify)
-    found |= trimmed_figures(list(trimmed.values()), settings.score)
+    found |= trimmed_figures(list(trimmed.values()), score)
     timing["trimmed"] = {"judged": work.judged, "cache_hits": work.cache_hits, "repeated": work.repeated}
     if greedy:
-        likeliest, timing["greedy"] = greedy_figures(args, greedy, tasks, verify, settings.score)
+        likeliest, timing["greedy"] = greedy_figures(args, greedy, tasks, verify, score)
         found |= likeliest
     temperature = next(records.read(Sample, samples)).temperature
     compiled = sum(row["samples"] for row in summary.table() if row["level"] != COMPILE_ERROR)
     drawn = {"compile_rate": round(compiled / summary.samples, 6), **answers(samples)}
     drawn |= {"tasks": len(tasks), "n": min(n for n, _ in tally.values()), "temperature": temperature}
     if args.categories:
-        write_categories(args.categories, tasks, tally, settings.score)
+        write_categories(args.categories, tasks, tally, score)
     if args.levels:
         write_csv(args.levels, ["reward", "level", "samples"], summary.table())
     write_json(args.out, {**found, **drawn})

@@ -16,7 +16,7 @@ from stages.common.stage_times import HEADER, stage_times
 from stages.pages.overview import sections
 from stages.pages.pictures import pictures
 from stages.pages.writing import write_markdown, write_page
-from stages.settings.check import made_beside
+from stages.settings.checkpoints import made_beside
 from stages.settings.cycle import check_chain
 
 

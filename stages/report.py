@@ -22,7 +22,7 @@ from stages.common.score import counts
 from stages.common.stage_times import HEADER, stage_times
 from stages.common.statistics import bootstrap_interval
 from stages.common.tables import TRIMMED, Row, figure, read_csv, read_json, strict_names
-from stages.settings.check import made_beside
+from stages.settings.checkpoints import made_beside
 from stages.settings.cycle import check_chain
 
 CONTROL = ["cycle", "pass@1", "control_pass@1", "difference", "low", "high"]

@@ -14,9 +14,10 @@ from stages.common.lineage import beside, start_of
 from stages.common.outputs import output_file
 from stages.common.params import Params, argument_parser
 from stages.common.problems import distinct, sampled_tasks
-from stages.common.rates import due, read_rates
+from stages.common.rates import read_rates
 from stages.common.records import Rate, Task, read_tasks
 from stages.common.timing import write_timing
+from stages.lm.curriculum import due
 from stages.settings.compute import ComputeSettings
 from stages.settings.cycle import CycleSettings, depth
 from stages.settings.prompts import PromptSettings

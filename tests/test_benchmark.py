@@ -11,7 +11,7 @@ from stages.common import records
 from stages.common.errors import InputError
 from stages.common.records import Sample, Verdict
 from stages.common.score import categories, figures
-from stages.settings.benchmark import ScoreSettings
+from stages.settings.scoring import ScoreSettings
 from tests.conftest import Run, make_task, write_lines
 
 RIGHT = "def f(xs):\n    return [x + {} for x in xs]\n"

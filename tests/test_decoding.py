@@ -11,9 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from stages.lm.capacity import cache_bytes, fitting_batch
 from stages.lm.choosing import CANDIDATES, choose
 from stages.lm.decoding import BUCKET, Decoder, Drawn, bucket
-from stages.lm.generating import generate
+from stages.lm.generating import Drawing, generate
 from stages.lm.rows import NAME, agrees
-from stages.settings.sampling import SampleSettings
 
 SHAPE = {
     "vocab_size": 90,
@@ -210,7 +209,7 @@ def test_layers_that_see_a_window_only_are_left_to_transformers() -> None:
     window = {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}
     model = model_of("qwen2", **window)
     assert not agrees(model, SHAPE["vocab_size"])
-    how = SampleSettings(n=3, temperature=0.7, top_p=0.9, max_new_tokens=16)
+    how = Drawing(n=3, temperature=0.7, top_p=0.9)
     limits = [16, 16, 2, 16, 16]
     drawn = generate(model, SimpleNamespace(pad_token_id=0), [END], how, 6, PROMPTS, limits, seed=0)
     expect_logprobs(model, drawn)

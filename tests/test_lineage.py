@@ -8,8 +8,8 @@ import pytest
 from stages.common.errors import InputError
 from stages.common.lineage import judged, read_lineage, start_of
 from stages.common.params import Params
-from stages.common.rates import due
 from stages.common.records import Rate
+from stages.lm.curriculum import due
 from stages.settings.cycle import depth
 from stages.settings.sampling import CurriculumSettings
 from tests.conftest import Run, make_task

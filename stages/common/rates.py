@@ -1,14 +1,13 @@
 """Measured pass rates: which tasks a cycle's samples solved, handed on from cycle to cycle."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stages.common import records
 from stages.common.errors import InputError
 from stages.common.files import replacing
 from stages.common.json_reader import read_json
-from stages.common.records import Rate, Sample, Task, Verdict
-from stages.settings.sampling import CurriculumSettings
+from stages.common.records import Rate, Sample, Verdict
 
 
 def read_rates(path: Path) -> dict[str, Rate]:
@@ -44,21 +43,3 @@ class Counting:
     def rates(self, cycle: str, depth: int) -> dict[str, Rate]:
         """What was counted, by task id."""
         return {task_id: Rate(task_id, cycle, depth, *count) for task_id, count in self._counts.items()}
-
-
-def due(
-    tasks: list[Task], rates: Mapping[str, Rate], depth: int, settings: CurriculumSettings | None
-) -> tuple[list[Task], int]:
-    """The tasks that a cycle at `depth` samples, and how many it skips: those all of whose samples passed when they
-    were last drawn, until `revisit` cycles later. Where that would skip all, none is skipped."""
-    if settings is None:
-        return tasks, 0
-
-    def skipped(task: Task) -> bool:
-        rate = rates.get(task.task_id)
-        if rate is None or rate.accepted < rate.samples:
-            return False
-        return not settings.revisit or depth - rate.depth < settings.revisit
-
-    kept = [task for task in tasks if not skipped(task)]
-    return (kept, len(tasks) - len(kept)) if kept else (tasks, 0)

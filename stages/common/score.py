@@ -7,7 +7,7 @@ from stages.common.errors import InputError
 from stages.common.records import Task, Verdict
 from stages.common.statistics import bootstrap_interval, pass_at_k
 from stages.common.tables import TRIMMED
-from stages.settings.benchmark import ScoreSettings
+from stages.settings.scoring import ScoreSettings
 
 CATEGORY_FIELDS = ("category", "difficulty", "steps", "composition")  # of a task's `meta`
 

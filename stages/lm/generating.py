@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import (
@@ -14,7 +14,15 @@ from transformers import (
 )
 
 from stages.lm.decoding import Drawn
-from stages.settings.sampling import SampleSettings
+
+
+class Drawing(NamedTuple):
+    """How sequences are drawn: `n` for each prompt, at a softmax temperature (0: the likeliest), from the smallest set
+    of tokens with the mass `top_p`."""
+
+    n: int
+    temperature: float
+    top_p: float
 
 
 class _Recorder(LogitsProcessor):
@@ -40,7 +48,7 @@ def generate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     ends: Sequence[int],
-    settings: SampleSettings,
+    how: Drawing,
     batch: int,
     prompts: Sequence[list[int]],
     rooms: Sequence[int],
@@ -49,8 +57,8 @@ def generate(
     """`n` sequences for each prompt, in their order; prompts of like length share a batch, so that little is padded."""
     torch.manual_seed(seed)
     drawn: dict[int, list[Drawn]] = {}
-    for chosen in _batches(prompts, rooms, max(1, batch // settings.n)):
-        answers = _batch(model, tokenizer, ends, settings, [prompts[i] for i in chosen], rooms[chosen[0]])
+    for chosen in _batches(prompts, rooms, max(1, batch // how.n)):
+        answers = _batch(model, tokenizer, ends, how, [prompts[i] for i in chosen], rooms[chosen[0]])
         drawn.update(zip(chosen, answers, strict=True))
     return [drawn[index] for index in range(len(prompts))]
 
@@ -67,19 +75,19 @@ def _batch(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     ends: Sequence[int],
-    settings: SampleSettings,
+    how: Drawing,
     prompts: list[list[int]],
     room: int,
 ) -> list[list[Drawn]]:
-    width, n = max(map(len, prompts)), settings.n if settings.temperature else 1
+    width, n = max(map(len, prompts)), how.n if how.temperature else 1
     pads = [width - len(ids) for ids in prompts]
     ids = torch.tensor([[tokenizer.pad_token_id] * pad + p for pad, p in zip(pads, prompts, strict=True)])
     mask = torch.tensor([[0] * pad + [1] * len(p) for pad, p in zip(pads, prompts, strict=True)])
     recorder = _Recorder()
-    warpers = [TemperatureLogitsWarper(settings.temperature)] if settings.temperature else []
-    warpers += [TopPLogitsWarper(settings.top_p)] if settings.temperature and settings.top_p < 1 else []
+    warpers = [TemperatureLogitsWarper(how.temperature)] if how.temperature else []
+    warpers += [TopPLogitsWarper(how.top_p)] if how.temperature and how.top_p < 1 else []
     # generate would put its own warpers behind the recorder.
-    how = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    as_recorded = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     with torch.inference_mode():
         sequences = model.generate(
             input_ids=ids.to(model.device),
@@ -89,14 +97,14 @@ def _batch(
             eos_token_id=list(ends),
             pad_token_id=tokenizer.pad_token_id,
             logits_processor=LogitsProcessorList([*warpers, recorder]),
-            **(how if settings.temperature else {"do_sample": False}),
+            **(as_recorded if how.temperature else {"do_sample": False}),
         )
         recorder.drawn(sequences[:, -1])
     logprobs = torch.stack(recorder.steps, dim=1).tolist()
     rows = [_cut(row, ends) for row in sequences[:, width:].tolist()]
     drawn = [Drawn(row, sum(values[: len(row)]) / len(row)) for row, values in zip(rows, logprobs, strict=True)]
     groups = [drawn[start : start + n] for start in range(0, len(drawn), n)]
-    return groups if settings.temperature else [group * settings.n for group in groups]
+    return groups if how.temperature else [group * how.n for group in groups]
 
 
 def _cut(row: list[int], ends: Sequence[int]) -> list[int]:

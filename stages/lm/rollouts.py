@@ -20,11 +20,11 @@ from stages.common.errors import InputError
 from stages.common.records import Sample, Task, Verdict
 from stages.lm.chat import end_ids, prompt_ids
 from stages.lm.decoding import Decoder
+from stages.lm.generating import Drawing
 from stages.lm.generating import generate as library_generate
 from stages.lm.rows import NAME, agrees
 from stages.settings.grpo import GrpoSettings
 from stages.settings.prompts import PromptSettings
-from stages.settings.sampling import SampleSettings
 
 
 class Judge(Protocol):
@@ -212,23 +212,18 @@ def generate(
     """Token ids of `num_generations` answers for each prompt, up to and with the token that ends one, drawn as the
     stage `sample` draws. Raises HaloForgeError where the model no longer gives probabilities.
     """
-    drawing = SampleSettings(
-        n=settings.num_generations,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_new_tokens=settings.max_completion_length,
-        batch=settings.generation_batch,
-    )
-    rooms = [settings.max_completion_length] * len(prompts)
+    how = Drawing(settings.num_generations, settings.temperature, settings.top_p)
+    longest, batch = settings.max_completion_length, settings.generation_batch
+    rooms = [longest] * len(prompts)
     training, own = model.training, model.config._attn_implementation
     model.eval()  # no dropout, and no gradient checkpointing, which has no cache
     try:
         if agrees(model, model.get_input_embeddings().weight.shape[0]):
             model.set_attn_implementation(NAME)
-            how = (drawing.temperature, drawing.top_p, drawing.max_new_tokens, drawing.batch)
-            drawn = Decoder(model, ends, *how).draw(prompts, drawing.n, rooms, seed)
+            decoder = Decoder(model, ends, how.temperature, how.top_p, longest, batch)
+            drawn = decoder.draw(prompts, how.n, rooms, seed)
         else:
-            drawn = library_generate(model, tokenizer, ends, drawing, drawing.batch, prompts, rooms, seed)
+            drawn = library_generate(model, tokenizer, ends, how, batch, prompts, rooms, seed)
     finally:
         model.set_attn_implementation(own)
         model.train(training)

@@ -15,7 +15,7 @@ from stages.lm import load
 from stages.lm.capacity import cache_bytes, fitting_batch, free_memory
 from stages.lm.chat import end_ids, prompt_ids
 from stages.lm.decoding import Decoder, Drawn
-from stages.lm.generating import generate
+from stages.lm.generating import Drawing, generate
 from stages.lm.rows import NAME, agrees
 from stages.settings.compute import ComputeSettings
 from stages.settings.prompts import PromptSettings
@@ -103,7 +103,8 @@ class Sampler:
         length = max(len(prompt) + room for prompt, room in zip(prompts, rooms, strict=True))
         batch = s.batch or fitting_batch(self.free, cache_bytes(self.model), length, self.vocabulary)
         if not self.own_loop:
-            return generate(self.model, self.tokenizer, self.ends, s, batch, prompts, rooms, seed)
+            how = Drawing(s.n, s.temperature, s.top_p)
+            return generate(self.model, self.tokenizer, self.ends, how, batch, prompts, rooms, seed)
         self.decoder.batch = batch
         return self.decoder.draw(prompts, s.n, rooms, seed)
 

@@ -6,13 +6,7 @@ from pydantic import Field, model_validator
 
 from stages.common.params import Settings
 from stages.settings.sampling import SampleSettings
-
-
-class ScoreSettings(Settings):
-    """How verdicts become figures."""
-
-    k: list[int] = Field(default=[1, 4, 8], min_length=1, description="The k of pass@k.")
-    resamples: int = Field(2000, ge=100, description="Bootstrap resamples of the tasks, for the 95 % intervals.")
+from stages.settings.scoring import ScoreSettings
 
 
 class BenchmarkSettings(Settings):

@@ -6,12 +6,12 @@ from stages.common.errors import InputError, expect_known
 from stages.common.params import TOP_KEYS, Params, Settings
 from stages.common.running import laid_over
 from stages.settings.benchmark import BenchmarkSettings
+from stages.settings.checkpoints import made_beside
 from stages.settings.compute import ComputeSettings
-from stages.settings.control import check_controls
 from stages.settings.cycle import check_chain
 from stages.settings.data import DataSettings
 from stages.settings.generate import check_specs
-from stages.settings.grpo import GrpoSettings, check_runs
+from stages.settings.grpo import GrpoSettings
 from stages.settings.model import BaseSettings
 from stages.settings.planning import PlanSettings
 from stages.settings.prompts import PromptSettings
@@ -60,11 +60,6 @@ def check_profile(profile: Any, where: str) -> None:
     for name, source in SOURCES.items():
         if profile["sources"][name] is not None:
             source.settings.parse(profile["sources"][name], f"{where}.sources.{name}")
-
-
-def made_beside(params: Params) -> list[str]:
-    """The checkpoints that no cycle makes: of controls and of GRPO."""
-    return [*check_controls(params), *check_runs(params)]
 
 
 def check_all(params: Params) -> None:

@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from stages.common.params import Settings
-from stages.settings.benchmark import ScoreSettings
 from stages.settings.sampling import SampleSettings
+from stages.settings.scoring import ScoreSettings
 
 
 class ValidationSettings(Settings):
