@@ -50,11 +50,8 @@ def language_of(info: str) -> tuple[str, int]:
     A name of a language that is not ours is given as it is, in small letters; "" for none.
     """
     head = info[:LONGEST]
-    for language, opening in _OPENINGS.items():
+    for language, opening in (*_OPENINGS.items(), *_GLUED.items()):
         if found := opening.match(head):
-            return language, found.end()
-    for language, glued in _GLUED.items():
-        if found := glued.match(head):
             return language, found.end()
     word = _FIRST_WORD.match(head)
     return word[1].lower(), word.end()

@@ -163,8 +163,8 @@ class CandidatePeer(Peer):
 
     def serve_method(self, target: Any, name: str, args: tuple, kwargs: tuple, home: type | None) -> Any:
         """Call a method: that of class `home`, if given, unless the instance has one of its own."""
-        stale = home not in type(target).__mro__  # the object has changed its class since
-        if home is None or stale or (name in getattr(target, "__dict__", ()) and home is type(target)):
+        other = home not in type(target).__mro__  # none is given, or the object has changed its class since
+        if other or (name in getattr(target, "__dict__", ()) and home is type(target)):
             return self.serve_call(getattr(target, name), args, kwargs)
         return self.serve_call(_bound(home, name, target), args, kwargs)  # the same depth of frames for all calls
 

@@ -554,7 +554,7 @@ def _elements(self: Any, forward: Callable) -> Any:
         return iter(kept)
     begun = forward(self)
     if remote.number_of(begun) is not None:
-        remote.own(begun)[remote.AHEAD] = remote.Ahead(eager=True)
+        remote.own(begun)[remote.AHEAD] = remote.Ahead()
     first = list(itertools.islice(begun, LOOK_LIMIT))
     if len(first) == LOOK_LIMIT:
         return itertools.chain(first, begun)

@@ -310,10 +310,10 @@ def advance(handle: Any) -> Any:
 
 
 class Ahead:
-    """Values of an iterator that were fetched before they were asked for, once many had been asked for in a row; never
-    those of an iterator that may be begun again, or be told something between two values, unless it is `eager`."""
+    """Values of an iterator that were fetched before they were asked for, once many had been asked for in a row. Not
+    `eager`: never, as where an iterator may be begun again, or be told something between two values."""
 
-    def __init__(self, eager: bool | None = None) -> None:
+    def __init__(self, eager: bool = True) -> None:
         self._eager = eager
         self._values: deque = deque()
         self._error: BaseException | None = None
@@ -330,7 +330,7 @@ class Ahead:
 
     def _fetch(self, party: Any, target: Any) -> None:
         self._count = self._count + 1 if self._stamp == party.requests else 0
-        eager = self._count >= EAGER_AFTER and party.fetches_ahead and self._eager is not False
+        eager = self._count >= EAGER_AFTER and party.fetches_ahead and self._eager
         self._batch = min(2 * self._batch, BATCH_LIMIT) if eager else 1
         values, error = party.request("next", target, self._batch)
         self._stamp = party.requests
